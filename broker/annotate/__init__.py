@@ -1,0 +1,1 @@
+"""What Tocsin says about an alert, and its encoding."""

@@ -1,0 +1,1 @@
+"""Archives of packets: read, replay, simulate."""

@@ -1,0 +1,1 @@
+"""Types that flow between stages, reason codes, units, names and settings: floor 0."""

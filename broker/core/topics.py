@@ -1,0 +1,38 @@
+"""The one list of topics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Names of everything that is published under one prefix."""
+
+    prefix: str = "tocsin"
+
+    def all(self, survey: str) -> str:
+        """One annotation per scored or unscored packet of a survey."""
+        return f"{self.prefix}.{survey}.all"
+
+    def of_class(self, survey: str, slug: str) -> str:
+        """Copies of alerts whose class probability is above the configured one."""
+        return f"{self.prefix}.{survey}.class.{slug}"
+
+    def anomaly(self, survey: str) -> str:
+        """Copies of alerts above the configured anomaly percentile."""
+        return f"{self.prefix}.{survey}.anomaly"
+
+    def raw(self, survey: str) -> str:
+        """The survey's packets, untouched."""
+        return f"{self.prefix}.{survey}.raw"
+
+    @property
+    def dead_letters(self) -> str:
+        """Packets that cannot be understood, with bytes and reason."""
+        return f"{self.prefix}.dead-letters"
+
+    @property
+    def ledger(self) -> str:
+        """One record per transaction: sources, counts, filtered offsets, gaps."""
+        return f"{self.prefix}.ledger"

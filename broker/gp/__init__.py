@@ -1,0 +1,1 @@
+"""The Gaussian process: kernel, fit, interpolation on a grid."""

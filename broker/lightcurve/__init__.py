@@ -1,0 +1,1 @@
+"""Raw histories to clean light curves: merge, cuts, summary."""

@@ -1,0 +1,1 @@
+"""Tensors, cards and networks to probabilities and an anomaly score."""
