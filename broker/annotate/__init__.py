@@ -1,5 +1,5 @@
 """What Tocsin says about an alert, as records of our annotation schema."""
 
-from broker.annotate.annotation import Findings, annotations
+from broker.annotate.annotation import Findings, annotation_records
 
-__all__ = ["Findings", "annotations"]
+__all__ = ["Findings", "annotation_records"]

@@ -54,7 +54,7 @@ class Findings:
     rise_rate: Floats
 
 
-def annotations(
+def annotation_records(
     alerts: AlertBatch, packets: PacketBatch, findings: Findings, *, version: str, published_ms: int
 ) -> list[Json]:
     """Return one record of the annotation schema per alert, in the order of ``alerts``.

@@ -1,0 +1,294 @@
+"""From packets to outcomes: the one page where the stages meet. No I/O, no clock of its own.
+
+packets -> decode -> operator's cuts -> merge -> science cuts -> grid -> GP -> score -> annotate -> outcomes
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from broker.annotate import Findings, annotation_records
+from broker.core import schemas
+from broker.core.bands import SURVEYS
+from broker.core.batch import AlertBatch, AnomalyScores, ClassScores, Ints, LightCurves, PacketBatch, Scores
+from broker.core.metrics import Metrics
+from broker.core.outcomes import Outcomes, Record
+from broker.core.reasons import Filtered, Outcome, Unscored
+from broker.core.topics import Topics
+from broker.decode import Decoded, Decoder
+from broker.gp import interpolate
+from broker.lightcurve import Dropped, merge, summarize
+from broker.score import Scorer
+from broker.score.taxonomy import CLASSES
+
+AlertKey = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """The operator's and the science's thresholds; see `broker.core.config.Cuts`."""
+
+    drop_non_public: bool = True
+    drop_test: bool = True
+    drop_repeated: bool = False
+    min_real_bogus: dict[str, float] = field(default_factory=lambda: {"ztf": 0.3, "lsst": 0.3})
+
+
+@dataclass(frozen=True, slots=True)
+class Publishing:
+    """Where copies go; see `broker.core.config.Output`."""
+
+    topics: Topics = field(default_factory=Topics)
+    raw: bool = False
+    class_threshold: float = 0.5
+    anomaly_percentile: float = 0.99
+    schema_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """The alert ids of the last ``limit`` alerts that were committed, to flag what a survey sends again."""
+
+    limit: int = 200_000
+    seen: dict[AlertKey, None] = field(default_factory=dict)
+
+    def repeated(self, survey: str, alert_ids: Ints) -> NDArray[np.bool_]:
+        """Return for each alert id (A,) whether it was seen before, in this batch or earlier."""
+        _, first = np.unique(alert_ids, return_index=True)
+        again = np.ones(len(alert_ids), np.bool_)
+        again[first] = False
+        known = np.array([(survey, alert_id) in self.seen for alert_id in alert_ids.tolist()], np.bool_)
+        return again | known
+
+    def add(self, keys: list[AlertKey]) -> None:
+        """Remember ``keys``; the oldest are forgotten beyond the limit."""
+        self.seen.update(dict.fromkeys(keys))
+        for key in list(islice(self.seen, max(0, len(self.seen) - self.limit))):
+            del self.seen[key]
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """The stream's `Step`: what the delivery loop runs on every batch.
+
+    Attributes
+    ----------
+    decoder : Decoder
+    scorers : dict of str to Scorer
+        By survey; alerts of a survey without one are unscored with ``no_model``.
+    clock_ms : callable
+        Unix ms UTC, for the annotations' publish time.
+    """
+
+    decoder: Decoder
+    scorers: dict[str, Scorer]
+    metrics: Metrics
+    version: str
+    clock_ms: Callable[[], int]
+    cuts: Cuts = field(default_factory=Cuts)
+    publishing: Publishing = field(default_factory=Publishing)
+    gp_solver: str = "fast"
+    recent: Recent = field(default_factory=Recent)
+    _pending: list[AlertKey] = field(default_factory=list)
+
+    def __call__(self, batch: PacketBatch) -> Outcomes:
+        """Return one outcome per packet of ``batch``.
+
+        Raises
+        ------
+        broker.core.errors.Wait
+            A schema registry is away.
+        """
+        code = np.full(len(batch), Outcome.DEAD_LETTERED, np.int8)
+        reason = [""] * len(batch)
+        records: list[Record] = []
+        with self._timed("decode"):
+            decoded, dead = self.decoder(batch)
+        for letter in dead:
+            reason[letter.row] = letter.reason
+        self._pending = []
+        for part in decoded:
+            records += self._survey(part, batch, code, reason)
+        return Outcomes(code, reason, records, dead)
+
+    def committed(self, batch: PacketBatch, outcomes: Outcomes) -> None:
+        """Remember the batch's alert ids, now that they are published."""
+        self.recent.add(self._pending)
+
+    def _survey(self, part: Decoded, batch: PacketBatch, code: NDArray[np.int8], reason: list[str]) -> list[Record]:
+        """Fill in ``code`` and ``reason`` for one survey's alerts and return what to publish."""
+        alerts, curves = part.alerts, part.curves
+        repeated = self.recent.repeated(alerts.survey, alerts.alert_id)
+        self._pending += [(alerts.survey, alert_id) for alert_id in alerts.alert_id.tolist()]
+        filtered = self._filtered(alerts, repeated)
+        for row, why in zip(alerts.rows.tolist(), filtered, strict=True):
+            if why:
+                code[row], reason[row] = Outcome.FILTERED, why
+        kept = np.flatnonzero([not why for why in filtered])
+        if len(kept) < len(alerts):
+            alerts, curves, repeated = alerts.take(kept), curves.take(kept), repeated[kept]
+        findings = self._findings(alerts, curves, repeated)
+        for row, why in zip(alerts.rows.tolist(), findings.reason, strict=True):
+            code[row], reason[row] = (Outcome.UNSCORED if why else Outcome.SCORED), why
+        with self._timed("annotate"):
+            return self._records(alerts, batch, findings)
+
+    def _filtered(self, alerts: AlertBatch, repeated: NDArray[np.bool_]) -> list[str]:
+        """Return the operator's reason to leave out each alert, or ''; the first that applies."""
+        tests = [
+            (Filtered.PROGRAMID, self.cuts.drop_non_public & (alerts.programid != 1)),
+            (Filtered.TEST_ALERT, self.cuts.drop_test & alerts.test),
+            (Filtered.REPEATED, self.cuts.drop_repeated & repeated),
+        ]
+        return _first_reason(len(alerts), tests)
+
+    def _findings(self, alerts: AlertBatch, curves: LightCurves, repeated: NDArray[np.bool_]) -> Findings:
+        survey = SURVEYS[alerts.survey]
+        with self._timed("light_curve"):
+            clean, dropped = merge(curves, len(survey.bands))
+            summary = summarize(clean, len(survey.bands))
+        unscorable = self._unscorable(alerts, clean)
+        scores = self._scores(alerts.survey, clean, unscorable)
+        return Findings(
+            bands=survey.bands,
+            scores=scores,
+            reason=_packet_reasons(scores, unscorable),
+            repeated=repeated,
+            used=clean.counts,
+            counts=summary.counts,
+            first_mjd=summary.first_mjd,
+            last_mjd=summary.last_mjd,
+            last_mag=summary.last_mag,
+            rise_rate=summary.rise_rate,
+            **_dropped_columns(dropped),
+        )
+
+    def _unscorable(self, alerts: AlertBatch, clean: LightCurves) -> list[str]:
+        """Return why no scorer should see each alert, or ''; the first reason that applies."""
+        threshold = self.cuts.min_real_bogus.get(alerts.survey, 0.0)
+        tests = [
+            (Unscored.SOLAR_SYSTEM, alerts.solar_system),
+            (Unscored.BOGUS, alerts.real_bogus < threshold),  # an alert without the column is not called bogus
+            (Unscored.NO_POINTS, clean.counts == 0),
+            (Unscored.NO_MODEL, np.full(len(alerts), alerts.survey not in self.scorers)),
+        ]
+        return _first_reason(len(alerts), tests)
+
+    def _scores(self, survey: str, clean: LightCurves, unscorable: list[str]) -> Scores:
+        """Return scores for all alerts; those with a reason in ``unscorable`` get it from every scorer."""
+        scorer = self.scorers.get(survey)
+        if scorer is None:
+            return Scores([], None)
+        rows = np.flatnonzero([not why for why in unscorable])
+        with self._timed("grid"):
+            grid = scorer.grid(clean.take(rows))
+        with self._timed("gp"):
+            wavelengths = SURVEYS[survey].wavelengths_aa
+            interpolated = interpolate(grid.curves, wavelengths, grid.times, solver=self.gp_solver)
+        with self._timed("score"):
+            scores = scorer(grid, interpolated)
+        return Scores(
+            [_spread_classes(c, rows, unscorable) for c in scores.classifiers],
+            _spread_anomaly(scores.anomaly, rows, unscorable) if scores.anomaly else None,
+        )
+
+    def _records(self, alerts: AlertBatch, batch: PacketBatch, findings: Findings) -> list[Record]:
+        made = annotation_records(alerts, batch, findings, version=self.version, published_ms=self.clock_ms())
+        schema = schemas.latest("annotation")
+        destinations = self._destinations(alerts.survey, findings.scores, len(alerts))
+        records = []
+        for annotation, row, copies in zip(made, alerts.rows.tolist(), destinations, strict=True):
+            key = annotation["objectId"].encode()
+            value = schema.encode(annotation, self.publishing.schema_id)
+            records += [Record(row, topic, key, value, schema.headers) for topic in copies]
+            if self.publishing.raw:
+                records.append(Record(row, self.publishing.topics.raw(alerts.survey), key, batch.values[row]))
+        return records
+
+    def _destinations(self, survey: str, scores: Scores, alerts: int) -> list[list[str]]:
+        """Return the topics of each alert's annotation: the survey's ``all``, then classes, then anomalies."""
+        topics = self.publishing.topics
+        found = [[topics.all(survey)] for _ in range(alerts)]
+        scored = [c.probabilities for c in scores.classifiers]
+        if scored:
+            mean = np.mean(scored, axis=0)  # NaN where a classifier gave no answer: no class topic then
+            for row, column in np.argwhere(mean > self.publishing.class_threshold).tolist():
+                found[row].append(topics.of_class(survey, CLASSES[scores.classifiers[0].class_ids[column]].slug))
+        if scores.anomaly is not None:
+            for row in np.flatnonzero(scores.anomaly.score > self.publishing.anomaly_percentile).tolist():
+                found[row].append(topics.anomaly(survey))
+        return found
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.metrics.observe("stage_seconds", time.perf_counter() - start, stage=stage)
+
+
+def _first_reason(alerts: int, tests: list[tuple[str, NDArray[np.bool_]]]) -> list[str]:
+    """Return for each alert the name of the first test (A,) that is true, or ''."""
+    reasons = np.full(alerts, "", dtype=object)
+    for name, hit in reversed(tests):
+        reasons[hit] = str(name)
+    return [str(reason) for reason in reasons]
+
+
+def _packet_reasons(scores: Scores, unscorable: list[str]) -> list[str]:
+    """Return '' for packets with at least one score, else the reason of the first scorer."""
+    answers = [c.reason for c in scores.classifiers] + ([scores.anomaly.reason] if scores.anomaly else [])
+    if not answers:
+        return [why or Unscored.NO_MODEL for why in unscorable]
+    return [reasons[0] if all(reasons) else "" for reasons in zip(*answers, strict=True)]
+
+
+def _dropped_columns(dropped: Dropped) -> dict[str, Ints]:
+    return {
+        "not_finite": dropped.not_finite,
+        "unknown_band": dropped.unknown_band,
+        "duplicate": dropped.duplicate,
+    }
+
+
+def _spread_reason(reason: list[str], rows: Ints, unscorable: list[str]) -> list[str]:
+    spread = list(unscorable)
+    for row, why in zip(rows.tolist(), reason, strict=True):
+        spread[row] = why
+    return spread
+
+
+def _spread(values: NDArray[np.float32], rows: Ints, alerts: int) -> NDArray[np.float32]:
+    """Return ``values`` (n, ...) at ``rows`` of an otherwise NaN array (A, ...)."""
+    spread = np.full((alerts, *values.shape[1:]), np.nan, np.float32)
+    spread[rows] = values
+    return spread
+
+
+def _spread_classes(scores: ClassScores, rows: Ints, unscorable: list[str]) -> ClassScores:
+    return ClassScores(
+        scores.name,
+        scores.version,
+        scores.weights_hash,
+        scores.class_ids,
+        _spread(scores.probabilities, rows, len(unscorable)),
+        _spread(scores.uncertainty, rows, len(unscorable)),
+        _spread_reason(scores.reason, rows, unscorable),
+    )
+
+
+def _spread_anomaly(scores: AnomalyScores, rows: Ints, unscorable: list[str]) -> AnomalyScores:
+    return AnomalyScores(
+        scores.name,
+        scores.version,
+        scores.weights_hash,
+        _spread(scores.score, rows, len(unscorable)),
+        {name: _spread(part, rows, len(unscorable)) for name, part in scores.parts.items()},
+        _spread_reason(scores.reason, rows, unscorable),
+    )
