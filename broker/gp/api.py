@@ -1,0 +1,148 @@
+"""The room's two verbs, fit and interpolate, over solvers chosen by name."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from broker.core.batch import Floats, Interpolated, LightCurves
+from broker.core.errors import TocsinError
+from broker.gp.model import Fit, Solver, check_sorted
+
+
+def solver(name: str) -> Solver:
+    """Return the solver called ``name``: ``fast``, ``dense`` or ``george``.
+
+    Raises
+    ------
+    TocsinError
+        If there is no such solver, or its package is not installed.
+    """
+    if name not in SOLVERS:
+        raise TocsinError(f"no GP solver {name!r}; there are: {', '.join(SOLVERS)}")
+    return _made(name)
+
+
+def fit(curves: LightCurves, wavelengths_aa: Floats, *, solver: str = "fast") -> Fit:
+    """Fit amplitude and time scale of every light curve.
+
+    Parameters
+    ----------
+    curves : LightCurves
+        Sorted in time within each curve. All kinds of points count alike: a limit is flux 0 with its depth as error.
+    wavelengths_aa : (B,) float
+        Central wavelengths of the bands, Å.
+    solver : {"fast", "dense", "george"}
+
+    Returns
+    -------
+    Fit
+        NaN in the rows of curves without points, or with a point that is not finite, has no positive error, or has an
+        unknown band. No curve's result depends on another's.
+
+    Raises
+    ------
+    ValueError
+        If a curve is not sorted in time.
+    TocsinError
+        If there is no such solver.
+    """
+    check_sorted(curves)
+    return _by_name(solver).fit(curves, np.asarray(wavelengths_aa, dtype=np.float64))
+
+
+def interpolate(
+    curves: LightCurves,
+    wavelengths_aa: Floats,
+    times: Floats,
+    *,
+    solver: str = "fast",
+    variance: bool = True,
+    at: Fit | None = None,
+) -> Interpolated:
+    """Fit every light curve and evaluate its posterior on a grid.
+
+    Parameters
+    ----------
+    curves, wavelengths_aa, solver
+        As for `fit`.
+    times : (A, T) float64
+        Grid times of each curve, MJD TAI. In time order the fast solver is fastest.
+    variance : bool
+        Whether to compute the variance (more than half of the cost); NaN where not.
+    at : Fit, optional
+        Hyper-parameters to use instead of fitting.
+
+    Returns
+    -------
+    Interpolated
+        Rows of unusable curves and points at non-finite times are NaN.
+
+    Raises
+    ------
+    ValueError
+        If a curve is not sorted in time, or ``times`` is not (A, T).
+    TocsinError
+        If there is no such solver.
+    """
+    check_sorted(curves)
+    times = np.asarray(times, dtype=np.float64)
+    if times.ndim != 2 or len(times) != len(curves):
+        raise ValueError(f"times must be ({len(curves)}, T), not {times.shape}")
+    chosen, waves = _by_name(solver), np.asarray(wavelengths_aa, dtype=np.float64)
+    fitted = chosen.fit(curves, waves) if at is None else at
+    answer = chosen.predict(curves, waves, times, fitted, variance=variance)
+    return Interpolated(
+        times,
+        _float32(answer.flux),
+        _float32(answer.variance),
+        fitted.amplitude,
+        fitted.time_scale_d,
+        answer.log_likelihood,
+    )
+
+
+def log_likelihood(
+    curves: LightCurves, wavelengths_aa: Floats, amplitude: Floats, time_scale_d: Floats, *, solver: str = "dense"
+) -> Floats:
+    """Return the log marginal likelihood (A,) at given amplitudes (A,), nJy, and time scales (A,), days."""
+    check_sorted(curves)
+    waves = np.asarray(wavelengths_aa, dtype=np.float64)
+    return _by_name(solver).log_likelihood(curves, waves, amplitude, time_scale_d)
+
+
+def _float32(values: Any) -> Any:
+    """Narrow to float32; what does not fit becomes NaN, not infinity."""
+    with np.errstate(over="ignore"):
+        narrow = np.asarray(values).astype(np.float32)
+    narrow[np.isinf(narrow)] = np.nan
+    return narrow
+
+
+def _dense() -> Solver:
+    from broker.gp.dense import Dense
+
+    return Dense()
+
+
+def _fast() -> Solver:
+    from broker.gp.dense import Dense
+
+    return Dense()
+
+
+def _george() -> Solver:
+    from broker.gp.george_solver import George
+
+    return George()
+
+
+SOLVERS = {"fast": _fast, "dense": _dense, "george": _george}
+_by_name = solver
+
+
+@cache
+def _made(name: str) -> Solver:
+    return SOLVERS[name]()
