@@ -53,6 +53,25 @@ class PacketBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class FilePacket:
+    """A packet read from a file.
+
+    Attributes
+    ----------
+    path : str
+        Absolute path of the file; for a member of a tarball, the tarball's path and the member's name.
+    record : int
+        Number of the packet in it, from 0. (path, record) is the packet's identity in the ledger.
+    value : bytes
+        The packet, untouched.
+    """
+
+    path: str
+    record: int
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class AlertBatch:
     """One row per alert of one survey; every column has shape (A,).
 
