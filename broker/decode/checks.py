@@ -1,0 +1,36 @@
+"""Checks that both surveys share: is this alert on the sky, and in time?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from broker.core.batch import Floats
+from broker.core.reasons import Dead
+from broker.decode.fields import Problem
+
+# Beyond it a time cannot be written in milliseconds; no alert is 27,000 years old.
+MAX_MJD = 1e7
+
+
+def check(
+    ra_deg: Floats, dec_deg: Floats, mjd: Floats, position: str, time: str, text: list[tuple[str, list[int]]]
+) -> list[Problem]:
+    """Return what is wrong with A alerts.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg, mjd : (A,) float64
+        Degrees; MJD TAI.
+    position, time : str
+        Names of the fields that they came from.
+    text : list of (str, list of int)
+        Names of text fields, with the alerts whose bytes are not UTF-8.
+    """
+    problems = [Problem(i, Dead.MALFORMED, f"the text in {name} is not UTF-8") for name, bad in text for i in bad]
+    off_sky = ~((ra_deg >= 0) & (ra_deg <= 360) & (np.abs(dec_deg) <= 90))
+    for i in np.flatnonzero(off_sky).tolist():
+        where = f"ra {ra_deg[i]}, dec {dec_deg[i]}"
+        problems.append(Problem(i, Dead.BAD_POSITION, f"{position} is not on the sky: {where}"))
+    for i in np.flatnonzero(~(np.abs(mjd) <= MAX_MJD)).tolist():
+        problems.append(Problem(i, Dead.BAD_TIME, f"{time} is not a time: MJD {mjd[i]}"))
+    return problems
