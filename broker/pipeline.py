@@ -26,7 +26,7 @@ from broker.decode import Decoded, Decoder
 from broker.gp import interpolate
 from broker.lightcurve import Dropped, merge, summarize
 from broker.score import Scorer
-from broker.score.taxonomy import CLASSES
+from broker.core.taxonomy import BY_ID
 
 AlertKey = tuple[str, int]
 
@@ -220,7 +220,7 @@ class Pipeline:
         if scored:
             mean = np.mean(scored, axis=0)  # NaN where a classifier gave no answer: no class topic then
             for row, column in np.argwhere(mean > self.publishing.class_threshold).tolist():
-                found[row].append(topics.of_class(survey, CLASSES[scores.classifiers[0].class_ids[column]].slug))
+                found[row].append(topics.of_class(survey, BY_ID[scores.classifiers[0].class_ids[column]].slug))
         if scores.anomaly is not None:
             for row in np.flatnonzero(scores.anomaly.score > self.publishing.anomaly_percentile).tolist():
                 found[row].append(topics.anomaly(survey))

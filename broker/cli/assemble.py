@@ -1,0 +1,116 @@
+"""Settings to working parts: the one place that wires stages, models and delivery together."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from broker import __version__
+from broker.core.batch import FilePacket, PacketBatch
+from broker.core.config import Settings
+from broker.core.metrics import Metrics
+from broker.core.topics import Topics
+
+if TYPE_CHECKING:
+    from broker.decode import Decoder, SchemaStore
+    from broker.deliver.types import Bounds
+    from broker.pipeline import Pipeline
+    from broker.score import Scorer
+
+
+def now_ms() -> int:
+    """Return Unix milliseconds UTC: the only clock of the pipeline."""
+    return time.time_ns() // 1_000_000
+
+
+def batch_of(packets: list[FilePacket]) -> PacketBatch:
+    """Return packets of files as one batch, without delivery's bookkeeping."""
+    return PacketBatch(
+        values=[packet.value for packet in packets],
+        topics=[packet.path for packet in packets],
+        partitions=np.zeros(len(packets), np.int32),
+        offsets=np.array([packet.record for packet in packets], np.int64),
+        timestamps_ms=np.full(len(packets), -1, np.int64),
+        ingest_ms=now_ms(),
+    )
+
+
+def store(settings: Settings) -> SchemaStore:
+    """Return the configured sources of the surveys' schemas."""
+    from broker.decode import Registry, SchemaStore
+
+    chosen = settings.registry
+    auth = (chosen.username, chosen.password.get_secret_value()) if chosen.username and chosen.password else None
+    registry = Registry(chosen.survey_url, auth) if chosen.survey_url else None
+    return SchemaStore(registry, settings.run.cache_dir / "schemas")
+
+
+def decoder(settings: Settings) -> Decoder:
+    """Return a decoder with the configured schema sources."""
+    from broker.decode import Decoder
+
+    return Decoder(store(settings))
+
+
+def scorers(settings: Settings) -> dict[str, Scorer]:
+    """Return the configured models of every survey that has any."""
+    from broker.score import Scorer
+
+    chosen = settings.score
+    return {
+        survey: Scorer.load(
+            survey,
+            names,
+            chosen.anomaly.get(survey),
+            device=chosen.device,
+            threads=chosen.threads,
+            min_detections_classify=settings.cuts.min_detections_classify,
+            min_detections_anomaly=settings.cuts.min_detections_anomaly,
+        )
+        for survey, names in chosen.classifiers.items()
+    }
+
+
+def pipeline(
+    settings: Settings, metrics: Metrics, *, prefix: str | None = None, schema_id: int | None = None
+) -> Pipeline:
+    """Return the stream's step.
+
+    Parameters
+    ----------
+    prefix : str
+        First part of every topic, instead of the configured one.
+    schema_id : int
+        Wire id of the annotation schema in the output registry.
+    """
+    from broker.pipeline import Cuts, Pipeline, Publishing
+
+    output, cuts = settings.output, settings.cuts
+    return Pipeline(
+        decoder=decoder(settings),
+        scorers=scorers(settings),
+        metrics=metrics,
+        version=__version__,
+        clock_ms=now_ms,
+        cuts=Cuts(cuts.drop_non_public, cuts.drop_test, cuts.drop_repeated, dict(cuts.min_real_bogus)),
+        publishing=Publishing(
+            Topics(prefix or output.prefix), output.raw, output.class_threshold, output.anomaly_percentile, schema_id
+        ),
+        gp_solver=settings.score.gp_solver,
+    )
+
+
+def bounds(settings: Settings) -> Bounds:
+    """Return the bounds of a micro-batch."""
+    from broker.deliver.types import Bounds
+
+    return Bounds(settings.batch.max_alerts, settings.batch.max_bytes, settings.batch.max_wait_ms / 1000)
+
+
+def primary(topics: Topics) -> frozenset[str]:
+    """Return the topics of which every annotated packet has exactly one record."""
+    from broker.core.bands import SURVEYS
+
+    return frozenset(topics.all(survey) for survey in SURVEYS)

@@ -1,0 +1,136 @@
+"""What a person sees while alerts flow: a progress bar and a table of the latest alerts."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from broker.core import schemas
+from broker.core.batch import PacketBatch
+from broker.core.outcomes import Outcomes, Record, Step
+from broker.core.taxonomy import BY_ID
+
+ROWS = 12
+
+
+@dataclass(slots=True)
+class Watched:
+    """A `Step` around another one that shows what was committed.
+
+    Attributes
+    ----------
+    step : Step
+    primary : frozenset of str
+        Topics of the annotations.
+    total : int or None
+        Packets expected, for the bar.
+    """
+
+    step: Step
+    primary: frozenset[str]
+    total: int | None
+    console: Console
+    latest: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=ROWS))
+    progress: Progress = field(init=False)
+    live: Live | None = None
+
+    def __post_init__(self) -> None:
+        self.progress = Progress(
+            TextColumn("alerts"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]:.0f}/s"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+        self.progress.add_task("alerts", total=self.total, rate=0.0)
+
+    def __call__(self, batch: PacketBatch) -> Outcomes:
+        """Run the step."""
+        return self.step(batch)
+
+    def committed(self, batch: PacketBatch, outcomes: Outcomes) -> None:
+        """Move the bar and show the batch's last scored alerts."""
+        self.step.committed(batch, outcomes)
+        scored = [r for r in outcomes.records if r.topic in self.primary and outcomes.code[r.row] == 0]
+        self.latest.extend(_annotation(record) for record in scored[-ROWS // 2 :])
+        task = self.progress.tasks[0]
+        self.progress.update(task.id, advance=len(batch), rate=task.speed or 0.0)
+        if self.live is not None:
+            self.live.update(Group(table(self.latest), self.progress))
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Draw while the block runs; without a terminal, only the final state is printed."""
+        with Live(Group(table(self.latest), self.progress), console=self.console, refresh_per_second=8) as self.live:
+            yield
+
+
+def table(annotations: Iterable[dict[str, Any]]) -> Table:
+    """Return a table of annotations, latest last."""
+    shown = Table(title="latest scored alerts", title_justify="left", expand=False)
+    for name in ("object", "survey", "class", "probability", "anomaly", "magnitude", "age [d]"):
+        shown.add_column(name, justify="left" if name in ("object", "survey", "class") else "right")
+    for annotation in annotations:
+        shown.add_row(*row(annotation))
+    return shown
+
+
+def row(annotation: dict[str, Any]) -> tuple[str, ...]:
+    """Return an annotation as text: object, survey, class, probability, anomaly, magnitude, age in days."""
+    name, probability = best_class(annotation)
+    anomaly = (annotation["anomaly"] or {}).get("score")
+    summary = annotation["summary"]
+    mag = summary["lastMag"].get(annotation["band"])
+    age = None if summary["firstMjd"] is None else annotation["mjd"] - summary["firstMjd"]
+    return (
+        annotation["objectId"],
+        annotation["survey"],
+        name,
+        _number(probability, ".2f"),
+        _number(anomaly, ".3f"),
+        _number(mag, ".2f", f" {annotation['band']}"),
+        _number(age, ".1f"),
+    )
+
+
+def best_class(annotation: dict[str, Any]) -> tuple[str, float | None]:
+    """Return the likeliest class by the mean of the classifiers that answered, and its probability."""
+    answers = [c["classifications"] for c in annotation["classifiers"] if not c["reason"]]
+    if not answers:
+        return f"({annotation['unscoredReason'] or 'not scored'})", None
+    mean: dict[int, float] = {}
+    for answer in answers:
+        for entry in answer:
+            mean[entry["classId"]] = mean.get(entry["classId"], 0.0) + entry["probability"] / len(answers)
+    best = max(mean, key=mean.__getitem__)
+    return (BY_ID[best].short if best in BY_ID else str(best)), mean[best]
+
+
+def _number(value: float | None, form: str, unit: str = "") -> str:
+    return "-" if value is None else format(value, form) + unit
+
+
+def _annotation(record: Record) -> dict[str, Any]:
+    return schemas.decode(record.value, list(record.headers), "annotation")
+
+
+def ledger_table(found: dict[str, Any]) -> Table:
+    """Return the ledger's object (see ``tocsin ledger --json``) as a table."""
+    shown = Table(title="ledger", title_justify="left", show_header=False)
+    shown.add_row("received", str(found["received"]))
+    shown.add_row("scored", str(found["scored"]))
+    for outcome in ("unscored", "filtered", "dead_lettered"):
+        for reason, n in sorted(found[outcome].items()):
+            shown.add_row(f"{outcome.replace('_', '-')}: {reason}", str(n))
+    shown.add_row("balanced", "yes" if found["balanced"] else "NO")
+    return shown
