@@ -128,9 +128,9 @@ def _dense() -> Solver:
 
 
 def _fast() -> Solver:
-    from broker.gp.dense import Dense
+    from broker.gp.fast import Fast
 
-    return Dense()
+    return Fast()
 
 
 def _george() -> Solver:

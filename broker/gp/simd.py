@@ -1,0 +1,252 @@
+"""SIMD vectors as numba values, so that hot loops can be written with ``+ - *`` on whole registers.
+
+A vector is an LLVM vector of ``lanes`` floats; LLVM splits one that is wider than the machine's registers, so the same
+code runs on AVX-512, AVX2 and NEON. Products and sums may be fused (flag ``contract``).
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.typing import signature
+from numba.core.typing.templates import AbstractTemplate, infer_global
+from numba.extending import intrinsic, lower_builtin, models, register_model
+
+_FLAGS = ("contract",)
+_ESTIMATE = ("contract", "afn", "arcp", "nsz", "reassoc", "ninf")  # lets LLVM use the machine's reciprocal estimates
+
+
+class Vector(types.Type):  # type: ignore[misc]
+    """Numba type of ``lanes`` floats of ``bits`` 32 or 64."""
+
+    def __init__(self, bits: int, lanes: int) -> None:
+        self.bits, self.lanes = bits, lanes
+        super().__init__(name=f"float{bits}x{lanes}")
+
+    @property
+    def scalar(self) -> Any:
+        """Numba's type of one lane."""
+        return types.float32 if self.bits == 32 else types.float64
+
+    @property
+    def llvm(self) -> ir.VectorType:
+        """LLVM's type."""
+        return ir.VectorType(ir.FloatType() if self.bits == 32 else ir.DoubleType(), self.lanes)
+
+    @property
+    def llvm_int(self) -> ir.VectorType:
+        """LLVM's integer vector of the same shape."""
+        return ir.VectorType(ir.IntType(self.bits), self.lanes)
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, fe_type: Vector) -> None:
+        super().__init__(manager, fe_type, fe_type.llvm)
+
+
+def constant(kind: Vector, value: float) -> ir.Constant:
+    """Return the LLVM constant with ``value`` in all lanes."""
+    return ir.Constant(kind.llvm, [float(np.float32(value)) if kind.bits == 32 else value] * kind.lanes)
+
+
+def pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any, kind: ir.Type) -> Any:
+    """Return a pointer of type ``kind*`` to element ``index`` of a contiguous numba array."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), kind.as_pointer())
+
+
+def splat_value(builder: Any, kind: Vector, scalar: Any) -> Any:
+    """Return ``scalar`` in all lanes."""
+    one = builder.insert_element(ir.Constant(kind.llvm, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), kind.lanes), [0] * kind.lanes)
+    return builder.shuffle_vector(one, ir.Constant(kind.llvm, ir.Undefined), mask)
+
+
+def call(builder: Any, name: str, result: ir.Type, *arguments: Any) -> Any:
+    """Call an LLVM intrinsic that takes and gives vectors."""
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(result, [a.type for a in arguments]), name
+    )
+    return builder.call(function, arguments)
+
+
+def _suffix(kind: Vector) -> str:
+    return f"v{kind.lanes}f{kind.bits}"
+
+
+def fma(builder: Any, kind: Vector, a: Any, b: Any, c: Any) -> Any:
+    """Return a·b + c, fused."""
+    return call(builder, f"llvm.fma.{_suffix(kind)}", kind.llvm, a, b, c)
+
+
+def sqrt_value(builder: Any, kind: Vector, value: Any) -> Any:
+    """Return the square root."""
+    return call(builder, f"llvm.sqrt.{_suffix(kind)}", kind.llvm, value)
+
+
+def inverse_sqrt_value(builder: Any, kind: Vector, value: Any) -> Any:
+    """Return 1/√value; float32 may use the machine's estimate with one Newton step (relative error 1e-7)."""
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(kind.llvm, [kind.llvm]), f"llvm.sqrt.{_suffix(kind)}"
+    )
+    flags = _ESTIMATE if kind.bits == 32 else _FLAGS
+    root = builder.call(function, [value], fastmath=flags)
+    return builder.fdiv(constant(kind, 1.0), root, flags=flags)
+
+
+def exp_value(builder: Any, kind: Vector, x: Any) -> Any:
+    """Return exp(x) for x <= 0 (to about 2 units in the last place; below the smallest normal number: that number).
+
+    x = k ln 2 + f with |f| <= ln 2 / 2; exp(f) by its Taylor polynomial, 2^k by adding k to the exponent's bits.
+    """
+    wide = kind.bits == 64
+    mantissa, order = (52, 13) if wide else (23, 7)
+    x = call(builder, f"llvm.maxnum.{_suffix(kind)}", kind.llvm, x, constant(kind, -700.0 if wide else -86.0))
+    k = call(builder, f"llvm.rint.{_suffix(kind)}", kind.llvm, builder.fmul(x, constant(kind, 1 / math.log(2))))
+    high = float(np.float32(math.log(2) * 2**12)) / 2**12 if wide else 0.693359375
+    f = fma(builder, kind, k, constant(kind, -high), x)
+    f = fma(builder, kind, k, constant(kind, high - math.log(2)), f)
+    result = constant(kind, 1 / math.factorial(order))
+    for power in range(order - 1, -1, -1):
+        result = fma(builder, kind, result, f, constant(kind, 1 / math.factorial(power)))
+    shift = ir.Constant(kind.llvm_int, [mantissa] * kind.lanes)
+    bits = builder.add(builder.bitcast(result, kind.llvm_int), builder.shl(builder.fptosi(k, kind.llvm_int), shift))
+    return builder.bitcast(bits, kind.llvm)
+
+
+def log_value(builder: Any, kind: Vector, x: Any) -> Any:
+    """Return ln x for positive normal float32 x (absolute error about 1e-7; not a number for x <= 0 or NaN)."""
+    ints = kind.llvm_int
+
+    def whole(value: int) -> ir.Constant:
+        return ir.Constant(ints, [value] * kind.lanes)
+
+    bits = builder.bitcast(x, ints)
+    offset = builder.sub(bits, whole(0x3F3504F3))  # the bits of √½: the mantissa ends in [√½, √2)
+    exponent = builder.ashr(offset, whole(23))
+    mantissa = builder.bitcast(builder.sub(bits, builder.shl(exponent, whole(23))), kind.llvm)
+    one = constant(kind, 1.0)
+    ratio = builder.fdiv(builder.fsub(mantissa, one), builder.fadd(mantissa, one), flags=_ESTIMATE)
+    square = builder.fmul(ratio, ratio)
+    series = constant(kind, 2 / 9)  # ln m = 2 atanh((m - 1) / (m + 1))
+    for power in (7, 5, 3, 1):
+        series = fma(builder, kind, series, square, constant(kind, 2 / power))
+    result = fma(
+        builder, kind, ratio, series, builder.fmul(builder.sitofp(exponent, kind.llvm), constant(kind, math.log(2)))
+    )
+    good = builder.fcmp_ordered(">", x, constant(kind, 0.0))
+    return builder.select(good, result, constant(kind, math.nan))
+
+
+def _register(operation: Any, emit: str) -> None:
+    @infer_global(operation)
+    class _Typing(AbstractTemplate):  # type: ignore[misc]
+        def generic(self, args: Any, kws: Any) -> Any:
+            if len(args) == 2 and isinstance(args[0], Vector) and args[0] == args[1]:
+                return signature(args[0], *args)
+            return None
+
+    @lower_builtin(operation, Vector, Vector)  # type: ignore[untyped-decorator]
+    def _lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return getattr(builder, emit)(*args, flags=_FLAGS)
+
+
+for _operation, _emit in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
+    _register(_operation, _emit)
+
+
+def kind_of(array: Any, lanes: int = 0) -> Vector:
+    """Return the vector type that fits an array's items: 64 bytes of them, or ``lanes``."""
+    bits = array.dtype.bitwidth
+    return Vector(bits, lanes or 512 // bits)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def load(typingctx: Any, array: Any, index: Any) -> Any:
+    """Load 64 bytes of a flat array, from item ``index`` on."""
+    kind = kind_of(array)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load(pointer(context, builder, sig.args[0], args[0], args[1], kind.llvm), align=kind.bits // 8)
+
+    return kind(array, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
+    """Store a vector into a flat array, from item ``index`` on."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = pointer(context, builder, sig.args[0], args[0], args[1], value.llvm)
+        builder.store(args[2], place, align=value.bits // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, value), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def splat(typingctx: Any, like: Any, scalar: Any) -> Any:
+    """Return a number in all lanes of a vector that fits the array (or vector) ``like``."""
+    kind = like if isinstance(like, Vector) else kind_of(like)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return splat_value(builder, kind, context.cast(builder, args[1], sig.args[1], kind.scalar))
+
+    return kind(like, scalar), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def repeat(typingctx: Any, array: Any, index: Any) -> Any:
+    """Load a quarter of a vector and repeat each item four times: a a a a b b b b ..."""
+    return _spread(array, lambda lane, lanes: lane // 4)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def cycle(typingctx: Any, array: Any, index: Any) -> Any:
+    """Load four items and repeat the group through the vector: a b c d a b c d ..."""
+    return _spread(array, lambda lane, lanes: lane % 4)
+
+
+def _spread(array: Any, source: Any) -> Any:
+    kind = Vector(array.dtype.bitwidth, 16)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        quarter = ir.VectorType(kind.llvm.element, 4)
+        loaded = builder.load(pointer(context, builder, sig.args[0], args[0], args[1], quarter), align=kind.bits // 8)
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), 16), [source(lane, 16) for lane in range(16)])
+        return builder.shuffle_vector(loaded, ir.Constant(quarter, ir.Undefined), mask)
+
+    return kind(array, types.intp), generate
+
+
+def _unary(emit: Any) -> Any:
+    @intrinsic  # type: ignore[untyped-decorator]
+    def operation(typingctx: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return emit(builder, value, args[0])
+
+        return value(value), generate
+
+    return operation
+
+
+log = _unary(log_value)
+exp = _unary(exp_value)
+sqrt = _unary(sqrt_value)
+
+
+def matern_value(builder: Any, kind: Vector, three_r2: Any) -> Any:
+    """Return (1 + √x) exp(-√x) for x = 3 r²."""
+    root = sqrt_value(builder, kind, three_r2)
+    decay = exp_value(builder, kind, builder.fneg(root))
+    return fma(builder, kind, root, decay, decay)
+
+
+matern = _unary(matern_value)
+"""The Matern-3/2 correlation of 3 r²."""
