@@ -13,7 +13,7 @@ from broker.gp.model import Fit, Solver, check_sorted
 
 
 def solver(name: str) -> Solver:
-    """Return the solver called ``name``: ``fast``, ``dense`` or ``george``.
+    """Return the solver called ``name``: ``fast``, ``fast64`` (its exact float64 prediction), ``dense`` or ``george``.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def fit(curves: LightCurves, wavelengths_aa: Floats, *, solver: str = "fast") ->
         Sorted in time within each curve. All kinds of points count alike: a limit is flux 0 with its depth as error.
     wavelengths_aa : (B,) float
         Central wavelengths of the bands, Å.
-    solver : {"fast", "dense", "george"}
+    solver : {"fast", "fast64", "dense", "george"}
 
     Returns
     -------
@@ -133,13 +133,19 @@ def _fast() -> Solver:
     return Fast()
 
 
+def _fast64() -> Solver:
+    from broker.gp.fast import Fast
+
+    return Fast(exact=True)
+
+
 def _george() -> Solver:
     from broker.gp.george_solver import George
 
     return George()
 
 
-SOLVERS = {"fast": _fast, "dense": _dense, "george": _george}
+SOLVERS = {"fast": _fast, "fast64": _fast64, "dense": _dense, "george": _george}
 _by_name = solver
 
 

@@ -90,7 +90,8 @@ def _solve(matrix: Vec, terms: Vec) -> bool:
 def recentre(centre: Vec, s: Vec, a: Vec, values: Vec, reach: float, low: float, high: float, top: float) -> None:
     """Move ``centre`` to the top of the quadratic and give it the quadratic's slant and widths.
 
-    The move stays within ``reach`` half widths and the bounds (log A² in low .. high, log τ² in 0 .. top). Without a sound quadratic with a maximum: to the best point, same widths.
+    The move stays within ``reach`` half widths and the bounds (log A² in low .. high, log τ² in 0 .. top). Without a
+    sound quadratic with a maximum: to the best point, same widths.
     """
     terms = np.zeros(TERMS)
     best = int(np.argmax(values))

@@ -250,3 +250,15 @@ def matern_value(builder: Any, kind: Vector, three_r2: Any) -> Any:
 
 matern = _unary(matern_value)
 """The Matern-3/2 correlation of 3 r²."""
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def all_below(typingctx: Any, left: Any, right: Any) -> Any:
+    """Say whether left <= right in every lane."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        truth = builder.fcmp_ordered("<=", args[0], args[1])
+        mask = builder.bitcast(truth, ir.IntType(left.lanes))
+        return builder.icmp_unsigned("==", mask, ir.Constant(mask.type, (1 << left.lanes) - 1))
+
+    return types.boolean(left, right), generate

@@ -32,7 +32,7 @@ def _tile(rows: int, diagonal: bool) -> Any:
     """Return the intrinsic that finishes a tile of the Cholesky factor, (rows, 4) elements of 16 lanes.
 
     ``factor`` holds element (a, b) in items (a·stride + b)·16 ff.; the tile at (a, b) holds the covariance when it
-    comes and the factor when it goes. Diagonal elements become the inverse of the factor's, and ``pivots`` their squares.
+    comes and the factor when it goes. Diagonal elements become inverse, their squares ``pivots``.
     """
 
     @intrinsic  # type: ignore[untyped-decorator]
