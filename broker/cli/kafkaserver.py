@@ -174,12 +174,19 @@ def _configure(directory: Path, port: int | None) -> None:
     chosen = next((found for found in map(_free_port, wanted) if found), None)
     if chosen is None:
         raise TocsinError(f"port {port} is taken: choose another with --port, or leave it out")
-    controller = _free_port(0)
+    controller = free_port()
     while controller == chosen:
-        controller = _free_port(0)
+        controller = free_port()
     template = (files("broker") / "deploy" / "kafka" / "server.properties").read_text()
     values = {"port": chosen, "controller_port": controller, "data": directory / "data"}
     (directory / "server.properties").write_text(Template(template).substitute(values))
+
+
+def free_port() -> int:
+    """Return a port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _free_port(port: int) -> int | None:

@@ -50,7 +50,7 @@ def read_messages(config: dict[str, Any], topics: Sequence[str]) -> Iterator[Mes
         consumer.assign([TopicPartition(*where, OFFSET_BEGINNING) for where in sorted(open_ends)])
         heard = time.monotonic()
         while open_ends:
-            for message in consumer.consume(500, timeout=1.0):
+            for message in consumer.consume(500, timeout=0.05):
                 heard = time.monotonic()
                 where = message.topic(), message.partition()
                 if message.error() is None:

@@ -1,0 +1,93 @@
+"""What was delivered, read back: annotations, dead letters and ledger records of a directory or of Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import fastavro
+
+from broker.core.bands import SURVEYS
+from broker.core.errors import TocsinError
+from broker.core.topics import Topics
+from broker.deliver.files import MANIFEST, read_manifest
+from broker.deliver.kafka.reader import read_messages, read_records
+
+
+class Outputs(Protocol):
+    """Where outcomes were delivered to."""
+
+    def annotations(self) -> Iterator[dict[str, Any]]:
+        """Yield every annotation of an ``all`` topic."""
+        ...
+
+    def dead_letters(self) -> Iterator[dict[str, Any]]:
+        """Yield every dead letter."""
+        ...
+
+    def ledgers(self) -> Iterator[dict[str, Any]]:
+        """Yield every ledger record."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryOutputs:
+    """The committed segments of a directory (`broker.deliver.files.FileSink`)."""
+
+    directory: Path
+
+    def annotations(self) -> Iterator[dict[str, Any]]:
+        """Yield every annotation."""
+        return self._records("annotations")
+
+    def dead_letters(self) -> Iterator[dict[str, Any]]:
+        """Yield every dead letter."""
+        return self._records("dead_letters")
+
+    def ledgers(self) -> Iterator[dict[str, Any]]:
+        """Yield the ledger record of every line of the manifest.
+
+        Raises
+        ------
+        TocsinError
+            The directory has no manifest.
+        """
+        if not (self.directory / MANIFEST).exists():
+            raise TocsinError(f"{self.directory} has no {MANIFEST}: it is not the output of a replay")
+        for line, _ in read_manifest(self.directory):
+            yield line["ledger"]
+
+    def _records(self, folder: str) -> Iterator[dict[str, Any]]:
+        for line, _ in read_manifest(self.directory):
+            for name in line["segments"]:
+                if name.startswith(folder):
+                    with (self.directory / name).open("rb") as segment:
+                        yield from fastavro.reader(segment)
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaOutputs:
+    """The committed messages under one prefix, from the beginning to the end as it is when each reading starts."""
+
+    config: dict[str, Any]
+    topics: Topics
+
+    def annotations(self) -> Iterator[dict[str, Any]]:
+        """Yield every annotation of every survey's ``all`` topic."""
+        names = [self.topics.all(survey) for survey in SURVEYS]
+        return (record for record, _ in read_records(self.config, names, "annotation"))
+
+    def dead_letters(self) -> Iterator[dict[str, Any]]:
+        """Yield every dead letter."""
+        return (record for record, _ in read_records(self.config, [self.topics.dead_letters], "deadletter"))
+
+    def ledgers(self) -> Iterator[dict[str, Any]]:
+        """Yield every ledger record."""
+        return (record for record, _ in read_records(self.config, [self.topics.ledger], "ledger"))
+
+    def sources(self, names: list[str]) -> Iterator[tuple[str, int, int]]:
+        """Yield (topic, partition, offset) of every packet on the source topics ``names``."""
+        for message in read_messages(self.config, names):
+            yield message.topic(), message.partition(), message.offset()
