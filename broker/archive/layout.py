@@ -20,6 +20,8 @@ from broker.core.batch import Floats
 Bytes = NDArray[np.uint8]
 _FLOATS = {"float": "<f4", "double": "<f8"}
 SCATTER = 0.1  # relative, of numbers that only have a typical value
+# settings and dates of the survey, which are the same in every packet
+STEADY = frozenset({"exptime", "exposureTime", "jdstartref", "jdendref", "magzpsci", "zpmed"})
 
 
 def varint(value: int) -> bytes:
@@ -87,6 +89,11 @@ class Layout:
         return out
 
 
+def scatters(field: Field) -> bool:
+    """Tell whether a field's typical value gets some scatter."""
+    return isinstance(field.typical, float) and field.typical not in (0.0, -999.0) and field.name not in STEADY
+
+
 def make(fields: tuple[Field, ...], example: Mapping[str, Value]) -> Layout:
     """Lay a record out.
 
@@ -115,8 +122,8 @@ def make(fields: tuple[Field, ...], example: Mapping[str, Value]) -> Layout:
         form, encoded, skipped = _plain(field.kind.partition(":")[0], value)
         places[field.name] = (form, len(out) + skipped)
         out += encoded
-        if form in ("<f4", "<f8") and value not in (0.0, -999.0):
-            scattered.append((field.name, float(value)))
+        if form in ("<f4", "<f8") and scatters(field):
+            scattered.append((field.name, float(field.typical or 0.0)))
     return Layout(np.frombuffer(bytes(out), np.uint8), places, tuple(scattered))
 
 

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from broker.archive.layout import varint
 from broker.archive.sky import Mix
@@ -61,6 +62,12 @@ def noise_pool() -> Floats:
     pool = np.random.default_rng(8).standard_normal(_POOL)
     pool.flags.writeable = False
     return np.clip(pool, -4.0, 4.0)
+
+
+def places(mask: NDArray[np.bool_]) -> tuple[Ints, Ints]:
+    """Return the rows and columns (k,) where ``mask`` (n, m) is true, row by row."""
+    rows, columns = np.nonzero(mask)
+    return rows.astype(np.int64), columns.astype(np.int64)
 
 
 def of_bytes(data: bytes) -> bytes:

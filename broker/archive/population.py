@@ -177,7 +177,7 @@ def _flare(draws: Draws, t: Floats, wavelength: Floats) -> Floats:
     rise = np.where(x > -1.0, np.polyval(_FLARE_RISE[::-1], inside), 0.0)
     late = np.clip(x, 0.0, 200.0)
     fall = 0.689 * np.exp(-1.6005 * late) + 0.303 * np.exp(-0.2783 * late)
-    return np.asarray(np.where(x < 0, rise, fall) * _color(wavelength, np.float64(11000.0), draws.z))
+    return np.asarray(np.where(x < 0, rise, fall) * _color(wavelength, np.array(11000.0), draws.z))
 
 
 def _lens(draws: Draws, t: Floats, wavelength: Floats) -> Floats:

@@ -238,7 +238,7 @@ def _count_tar(path: Path) -> int:
     with tarball.opened(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
         while (member := archive.next()) is not None:
             found += member.isreg()
-            archive.members.clear()  # it would remember a million of them
+            vars(archive)["members"].clear()  # it would remember a million of them
     return found
 
 

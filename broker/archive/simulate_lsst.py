@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from broker.archive import fields, layout, sky
 from broker.archive.layout import Bytes
-from broker.archive.night import Night, block, of_bytes
+from broker.archive.night import Night, block, of_bytes, places
 from broker.archive.simulated import SimulatedPacket, Truth, of_kind
 from broker.archive.stamps import pool
 from broker.core.bands import SURVEYS
@@ -128,9 +128,19 @@ def _detected(objects: sky.Objects, visits: _Visits, measured: Floats, sigma: Fl
 @cache
 def _layouts() -> dict[str, layout.Layout]:
     records = fields.load("lsst").records
-    source = {"diaSourceId": _SOURCE_ID, "visit": _VISIT, "band": "g", "midpointMjdTai": 61000.0}
+    source: dict[str, fields.Value] = {
+        "diaSourceId": _SOURCE_ID,
+        "visit": _VISIT,
+        "band": "g",
+        "midpointMjdTai": 61000.0,
+    }
     source |= {"timeProcessedMjdTai": 61000.0, "parentDiaSourceId": 0}
-    forced = {"diaForcedSourceId": _SOURCE_ID, "diaObjectId": _OBJECT_ID, "visit": _VISIT, "band": "g"}
+    forced: dict[str, fields.Value] = {
+        "diaForcedSourceId": _SOURCE_ID,
+        "diaObjectId": _OBJECT_ID,
+        "visit": _VISIT,
+        "band": "g",
+    }
     forced |= {"midpointMjdTai": 61000.0, "timeProcessedMjdTai": 61000.0}
     return {
         "object": layout.make(records["diaSource"], source | {"diaObjectId": _OBJECT_ID, "ssObjectId": 0}),
@@ -148,7 +158,7 @@ def _sources(
     order = np.cumsum(where.ravel()).reshape(where.shape) - 1
     parts = []
     for name, column, mask in (("object", "diaObjectId", ~solar), ("solar", "ssObjectId", solar)):
-        at = np.nonzero(where & mask[:, None])
+        at = places(where & mask[:, None])
         if not len(at[0]):
             continue
         flux, err = measured[at], sigma[at]
@@ -194,7 +204,7 @@ def _forced(
     where: NDArray[np.bool_],
 ) -> list[bytes]:  # fmt: skip
     """Return the ``diaForcedSource`` records where ``where`` (n, m), those of an object end to end."""
-    at = np.nonzero(where)
+    at = places(where)
     flux, err = measured[at] + 0.3 * sigma[at] * night.some_noise(len(at[0])), sigma[at] * 0.98
     columns = _common(night, visits, at, flux, err)
     columns |= {"diaForcedSourceId": _source_ids(night, *at), "diaObjectId": ids[at[0]]}

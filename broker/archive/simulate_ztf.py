@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from broker.archive import fields, layout, sky
 from broker.archive.layout import Bytes, varint
-from broker.archive.night import Night, block, of_bytes
+from broker.archive.night import Night, block, of_bytes, places
 from broker.archive.simulated import SimulatedPacket, Truth, of_kind
 from broker.archive.stamps import pool
 from broker.core.bands import SURVEYS
@@ -115,7 +115,7 @@ def _layouts() -> dict[str, layout.Layout]:
     kept = {"jd", "fid", "pid", "diffmaglim", "pdiffimfilename", "programpi", "programid", "nid", "rcid", "field"}
     kept |= {"magzpsci", "magzpsciunc", "magzpscirms", "clrcoeff", "clrcounc", "rbversion"}
     nothing = {field.name: None for field in records["prv_candidate"] if field.name not in kept}
-    detected = {**_DETECTED, "jd": 2.46e6, "ssnamenr": "null"}
+    detected: dict[str, fields.Value] = {**_DETECTED, "jd": 2.46e6, "ssnamenr": "null"}
     return {
         "detected": layout.make(records["prv_candidate"], detected),
         "limit": layout.make(records["prv_candidate"], detected | nothing),
@@ -142,7 +142,7 @@ def _previous(
     order = np.cumsum(history.ravel()).reshape(history.shape) - 1
     parts = []
     for name, where in (("detected", detected), ("limit", history & ~detected)):
-        at = np.nonzero(where)
+        at = places(where)
         columns = _common(night, visits, at) | {"nid": visits.pid[at] // 10**9}
         columns["diffmaglim"] = NJY_ZERO_POINT - 2.5 * np.log10(5.0 * sigma[at])
         columns["pdiffimfilename"] = _file_names(columns["fid"])
@@ -165,6 +165,8 @@ def _detection(night: Night, flux: Floats, sigma: Floats, place: Floats) -> dict
         "isdiffpos": np.where(flux > 0, b"t", b"f"),
         "ra": jitter[:, 0],
         "dec": jitter[:, 1],
+        "ranr": place[:, 0],
+        "decnr": place[:, 1],
         "scorr": np.abs(flux) / sigma,
     }
 
@@ -183,7 +185,7 @@ def _forced(night: Night, visits: _Visits, measured: Floats, sigma: Floats, hist
     failed = recent & (night.rng.random(recent.shape) < 0.25)
     parts = []
     for name, where in (("forced", recent & ~failed), ("failed", failed)):
-        at = np.nonzero(where)
+        at = places(where)
         zero_point = (26.2 + 0.08 * night.some_noise(len(at[0]))).astype(np.float32).astype(np.float64)
         scale = 10 ** (-0.4 * (NJY_ZERO_POINT - zero_point))
         columns = _common(night, visits, at) | {"magzpsci": zero_point}
@@ -214,8 +216,8 @@ def _candidates(
     records = fields.load("ztf").records["candidate"]
     columns: dict[str, Any] = {f.name: f.typical for f in records}
     for f in records:
-        if f.kind in ("float", "double") and isinstance(f.typical, float) and f.typical != -999.0:
-            columns[f.name] = f.typical * (1.0 + layout.SCATTER * night.some_noise(n))
+        if layout.scatters(f):
+            columns[f.name] = float(f.typical or 0.0) * (1.0 + layout.SCATTER * night.some_noise(n))
     pid = visits.pid[:, -1]
     solar, bogus = objects.kind == sky.SOLAR_SYSTEM, objects.kind == sky.ARTEFACT
     columns |= _detection(night, flux, sigma, place)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from broker.archive.population import KINDS
 from broker.archive.sky import ARTEFACT, SOLAR_SYSTEM
@@ -54,9 +54,9 @@ class Truth:
     programid: int
     test: bool
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return it for JSON."""
-        return asdict(self)
+    def as_json(self) -> str:
+        """Return it as one line of JSON."""
+        return json.dumps(asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
