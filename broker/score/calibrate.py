@@ -1,0 +1,67 @@
+"""Logits of an ensemble of heads to probabilities with an uncertainty, and the temperature that calibrates them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from broker.core.batch import Floats, Ints
+
+Float32s = NDArray[np.float32]
+
+
+def probabilities(logits: NDArray[np.floating], temperature: float) -> tuple[Float32s, Float32s]:
+    """Return the mean over heads (A, K) of softmax(logits / T) and its standard deviation over heads (A, K).
+
+    Parameters
+    ----------
+    logits : (A, H, K)
+    temperature : float
+        Above 1 softens.
+    """
+    scaled = np.asarray(logits, dtype=np.float64) / temperature
+    scaled -= scaled.max(axis=2, keepdims=True)
+    exp = np.exp(scaled)
+    each = exp / exp.sum(axis=2, keepdims=True)
+    mean = each.mean(axis=1)
+    spread = each.std(axis=1, ddof=1) if each.shape[1] > 1 else np.zeros_like(mean)
+    return mean.astype(np.float32), spread.astype(np.float32)
+
+
+def flat_log_loss(p: NDArray[np.floating], label: Ints, n_classes: int) -> float:
+    """Return the mean over the classes present of the mean of -ln p of the true class (PLAsTiCC, weights 1).
+
+    Parameters
+    ----------
+    p : (A, K)
+        Clipped at 1e-15 as Kaggle did.
+    label : (A,)
+        Column of the true class.
+    """
+    loss = -np.log(np.clip(p[np.arange(len(label)), label].astype(np.float64), 1e-15, 1.0))
+    present = [k for k in range(n_classes) if (label == k).any()]
+    return float(np.mean([loss[label == k].mean() for k in present]))
+
+
+def fit_temperature(logits: NDArray[np.floating], label: Ints) -> float:
+    """Return the temperature that minimises the flat log loss of logits (A, H, K): golden section on its logarithm."""
+    n_classes = logits.shape[2]
+
+    def loss(log_t: float) -> float:
+        return flat_log_loss(probabilities(logits, float(np.exp(log_t)))[0], label, n_classes)
+
+    low, high, ratio = -1.5, 1.5, (np.sqrt(5.0) - 1.0) / 2.0
+    for _ in range(25):
+        a, b = high - ratio * (high - low), low + ratio * (high - low)
+        low, high = (low, b) if loss(a) < loss(b) else (a, high)
+    return float(np.exp(0.5 * (low + high)))
+
+
+def calibration_error(p: NDArray[np.floating], label: Ints, weight: Floats, bins: int = 15) -> float:
+    """Return the top-label expected calibration error in bins of equal mass of weight (A,)."""
+    top, right = p.max(axis=1), p.argmax(axis=1) == label
+    order = np.argsort(top)
+    mass = np.cumsum(weight[order]) / weight.sum()
+    bin_ = np.minimum((mass * bins).astype(np.int64), bins - 1)
+    w, gap = weight[order], (right[order] - top[order]) * weight[order]
+    return float(np.abs(np.bincount(bin_, gap, bins)).sum() / w.sum())

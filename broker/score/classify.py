@@ -1,0 +1,98 @@
+"""A classifier: card, weights and network; tensors in, class probabilities out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load
+
+from broker.core.batch import ClassScores, Ints
+from broker.core.errors import TocsinError
+from broker.core.reasons import Unscored
+from broker.models.networks import create
+from broker.score import card as cards
+from broker.score.calibrate import probabilities
+from broker.score.card import Card
+from broker.score.tensors import Tensors
+
+CHUNK = 1024
+"""Rows per pass through a network: bounds memory whatever the batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier:
+    """One trained network with its card.
+
+    Attributes
+    ----------
+    card : Card
+    network : torch.nn.Module
+        In evaluation mode, on ``device``.
+    device : torch.device
+    """
+
+    card: Card
+    network: Any
+    device: torch.device
+
+    @classmethod
+    def load(cls, name: str, device: torch.device, root: Path | None = None) -> Classifier:
+        """Return the model ``name``.
+
+        Raises
+        ------
+        TocsinError
+            No such model, not a classifier, or card, weights and code do not agree.
+        """
+        card = cards.read(name, root)
+        if card.kind != "classifier":
+            raise TocsinError(f"the model {name} is no classifier but an {card.kind} score")
+        return cls(card, load_network(card, load(cards.read_weights(card, root)), device), device)
+
+    def score(self, tensors: Tensors, n_detections: Ints, min_detections: int) -> ClassScores:
+        """Return probabilities (A, K) and their uncertainty; NaN rows where a reason says why."""
+        logits = run(self.network, tensors, self.device)
+        p, spread = probabilities(logits, self.card.calibration.temperature)
+        reason = reasons(n_detections < min_detections, ~tensors.finite | ~np.isfinite(p).all(axis=1))
+        unscored = np.array([r != "" for r in reason], dtype=bool)
+        p[unscored], spread[unscored] = np.nan, np.nan
+        ids = tuple(c.id for c in self.card.classes)
+        return ClassScores(self.card.name, self.card.version, self.card.weights.sha256, ids, p, spread, reason)
+
+
+def load_network(card: Card, tensors: dict[str, torch.Tensor], device: torch.device) -> Any:
+    """Return the card's network with the weights ``tensors`` in it, ready to evaluate.
+
+    Raises
+    ------
+    TocsinError
+        The weights do not fit the network that the card describes.
+    """
+    try:
+        network = create(card.network, card.config)
+        network.load_state_dict(tensors)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise TocsinError(f"model {card.name}: the weights do not fit the card's network: {error}") from error
+    return network.to(device).eval()
+
+
+def run(network: Any, tensors: Tensors, device: torch.device) -> NDArray[np.float32]:
+    """Return logits (A, H, K) of the tensors, a bounded number of rows at a time."""
+    out = []
+    with torch.inference_mode():
+        for start in range(0, max(len(tensors), 1), CHUNK):
+            rows = slice(start, start + CHUNK)
+            inputs = (tensors.series[rows], tensors.mask[rows], tensors.scalars[rows])
+            out.append(network(*(torch.from_numpy(x).to(device) for x in inputs)).cpu().numpy())
+    return np.concatenate(out)
+
+
+def reasons(few: NDArray[np.bool_], bad: NDArray[np.bool_]) -> list[str]:
+    """Return a reason (A,) per alert, '' where it is scored; too few detections is said first."""
+    codes = np.where(few, str(Unscored.TOO_FEW_DETECTIONS), np.where(bad, str(Unscored.BAD_FIT), ""))
+    return [str(code) for code in codes]

@@ -1,0 +1,126 @@
+"""All scorers of one survey behind two calls: which grid to interpolate on, and the scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from broker.core.batch import Floats, Interpolated, LightCurves, Scores
+from broker.core.errors import TocsinError
+from broker.score import card as cards
+from broker.score.anomaly import Anomaly
+from broker.score.classify import Classifier
+from broker.score.tensors import Tensors, build, without_host
+from broker.score.window import GridRequest, GridRule, request
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """Classifiers and an anomaly score that share one grid.
+
+    No row's scores depend on the other rows of a batch or on their order.
+
+    Attributes
+    ----------
+    survey : str
+    rule : GridRule
+    classifiers : tuple of Classifier
+    anomaly : Anomaly or None
+    min_detections_classify, min_detections_anomaly : int
+        An alert with fewer detections is unscored by that scorer.
+    """
+
+    survey: str
+    rule: GridRule
+    classifiers: tuple[Classifier, ...]
+    anomaly: Anomaly | None
+    min_detections_classify: int = 1
+    min_detections_anomaly: int = 2
+
+    @classmethod
+    def load(
+        cls,
+        survey: str,
+        classifiers: list[str],
+        anomaly: str | None,
+        *,
+        device: str = "auto",
+        threads: int = 1,
+        min_detections_classify: int = 1,
+        min_detections_anomaly: int = 2,
+        root: Path | None = None,
+    ) -> Scorer:
+        """Load the models named, each checked against its card.
+
+        Parameters
+        ----------
+        device : {"auto", "cpu", "cuda"}
+            ``auto`` takes a GPU where there is one.
+        threads : int
+            Threads of torch in this process. On a busy machine two were slower than one.
+        root : Path, optional
+            Folder of models; default the installed ones.
+
+        Raises
+        ------
+        TocsinError
+            A model is missing, is not what its card says, is of another survey, or has another grid.
+        """
+        torch.set_num_threads(threads)
+        place = choose_device(device)
+        loaded = tuple(Classifier.load(name, place, root) for name in classifiers)
+        strange = None if anomaly is None else Anomaly.load(anomaly, place, root)
+        models = [m.card for m in loaded] + ([] if strange is None else [strange.card])
+        for card in models:
+            if card.survey != survey:
+                raise TocsinError(f"the model {card.name} is for {card.survey}, not for {survey}")
+        rule = cards.same_rule(models)
+        return cls(survey, rule, loaded, strange, min_detections_classify, min_detections_anomaly)
+
+    def grid(self, curves: LightCurves) -> GridRequest:
+        """Return the windowed curves and the grid times (A, T) to interpolate, of clean curves."""
+        return request(curves, self.rule)
+
+    def __call__(
+        self,
+        grid: GridRequest,
+        interpolated: Interpolated,
+        *,
+        host_z: Floats | None = None,
+        host_z_err: Floats | None = None,
+    ) -> Scores:
+        """Return every scorer's answer for A alerts.
+
+        Parameters
+        ----------
+        grid : GridRequest
+            From `grid`.
+        interpolated : Interpolated
+            Of ``grid.curves`` at ``grid.times``, with variance.
+        host_z, host_z_err : (A,) float64, optional
+            Redshift of the host galaxy and its error; NaN where not known.
+        """
+        tensors = build(grid, interpolated, host_z=host_z, host_z_err=host_z_err)
+        few = grid.n_detections
+        classes = [c.score(tensors, few, self.min_detections_classify) for c in self.classifiers]
+        if self.anomaly is None:
+            return Scores(classes, None)
+        plain: Tensors = without_host(tensors)
+        return Scores(classes, self.anomaly.score(plain, few, self.min_detections_anomaly))
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the torch device of a setting.
+
+    Raises
+    ------
+    TocsinError
+        A GPU is asked for and there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise TocsinError("device = cuda, but torch finds no GPU; use auto or cpu")
+    return torch.device(name)

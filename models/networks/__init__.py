@@ -1,0 +1,40 @@
+"""Networks: torch only, tensors in, tensors out. One file each; listed here by the name that a card uses."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+NETWORKS = {
+    "gru": "broker.models.networks.gru:Gru",
+    "transformer": "broker.models.networks.transformer:Transformer",
+    "vrae": "broker.models.networks.vrae:Vrae",
+}
+"""Name to module and class. A network's module has a ``Config`` dataclass beside it."""
+
+
+def create(name: str, config: Mapping[str, Any]) -> Any:
+    """Return an untrained network.
+
+    Parameters
+    ----------
+    name : str
+        Key of `NETWORKS`.
+    config : mapping
+        Fields of the network's ``Config``; fields left out take its defaults.
+
+    Raises
+    ------
+    ValueError
+        No such network, or a field that its configuration does not have.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"no network is called {name!r}: there are {', '.join(NETWORKS)}")
+    module_name, class_name = NETWORKS[name].split(":")
+    module = importlib.import_module(module_name)
+    known = {field.name for field in dataclasses.fields(module.Config)}
+    if unknown := set(config) - known:
+        raise ValueError(f"the network {name} has no setting {', '.join(sorted(unknown))}")
+    return getattr(module, class_name)(module.Config(**config))

@@ -1,0 +1,1 @@
+"""Training and judging the light-curve networks: the tensors come from the rooms that serve."""

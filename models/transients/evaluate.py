@@ -1,0 +1,106 @@
+"""Held-out figures of classifiers and of the anomaly score: functions of predictions, no training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from broker.core.batch import Floats, Ints
+from broker.models.transients.examples import LAST_PACKET, WHOLE, Examples
+from broker.score.calibrate import calibration_error, fit_temperature, flat_log_loss, probabilities
+from broker.score.taxonomy import CLASSES
+
+N_CLASSES = len(CLASSES)
+
+
+def folds_of(examples: Examples, n_folds: int, seed: int) -> Ints:
+    """Return the fold (N,) of each example: stratified by class, all versions of an object together."""
+    from sklearn.model_selection import StratifiedKFold
+
+    objects, first, place = np.unique(examples.object_id, return_index=True, return_inverse=True)
+    fold = np.empty(len(objects), np.int64)
+    split = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
+    for k, (_, held) in enumerate(split.split(objects, examples.label[first])):
+        fold[held] = k
+    return np.asarray(fold[place])
+
+
+def groups(examples: Examples) -> dict[str, NDArray[np.bool_]]:
+    """Return which examples (N,) each row of the report is about."""
+    return {
+        "whole_curve": examples.version == WHOLE,
+        "packet_of_last_alert": examples.version == LAST_PACKET,
+        "packet_of_any_alert": examples.version > LAST_PACKET,
+    }
+
+
+def classifier_metrics(examples: Examples, fold: Ints, logits: dict[str, NDArray[np.float32]]) -> dict[str, Any]:
+    """Return the table of a classifier's out-of-fold predictions.
+
+    Parameters
+    ----------
+    fold : (N,)
+        Which fold held each example out; only examples with a prediction are given.
+    logits : dict of str to (N, H, K)
+        ``host_z`` and ``no_host_z``.
+
+    Returns
+    -------
+    dict
+        Per input and group: flat log loss, accuracy, mean one-vs-rest AUC, expected calibration error at even
+        classes, each mean over folds with standard deviation. The temperature that a fold is judged at comes from
+        the other folds.
+    """
+    out: dict[str, Any] = {}
+    for inputs, values in logits.items():
+        cooled = cross_fitted(values, examples.label, fold)
+        for group, member in groups(examples).items():
+            rows = [
+                _one(cooled[s], examples.label[s]) for s in (member & (fold == k) for k in np.unique(fold)) if s.any()
+            ]
+            out[f"{inputs}.{group}"] = {name: _mean_sd([row[name] for row in rows]) for name in rows[0]}
+    return out
+
+
+def cross_fitted(logits: NDArray[np.float32], label: Ints, fold: Ints) -> NDArray[np.float32]:
+    """Return probabilities (N, K), each fold's at the temperature that fits the others (1 if there is none)."""
+    out = np.empty((len(label), N_CLASSES), np.float32)
+    for k in np.unique(fold):
+        other = fold != k
+        temperature = fit_temperature(logits[other], label[other]) if other.any() else 1.0
+        out[~other] = probabilities(logits[~other], temperature)[0]
+    return out
+
+
+def area_under_curve(score: Floats, positive: NDArray[np.bool_]) -> float:
+    """Return the area under the ROC curve: the chance that a positive (n,) scores above a negative, ties half."""
+    order = np.argsort(score, kind="stable")
+    _, place, counts = np.unique(score[order], return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    rank = (last - 0.5 * (counts - 1))[place]
+    n_positive = int(positive.sum())
+    n_negative = len(positive) - n_positive
+    return float((rank[positive[order]].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
+
+
+def recall_at(score: Floats, positive: NDArray[np.bool_], false_positive_rate: float) -> float:
+    """Return the share of positives above the score that this share of negatives exceeds."""
+    return float((score[positive] > np.quantile(score[~positive], 1.0 - false_positive_rate)).mean())
+
+
+def _one(p: NDArray[np.float32], label: Ints) -> dict[str, float]:
+    present = [k for k in range(N_CLASSES) if 0 < (label == k).sum() < len(label)]
+    even = 1.0 / np.bincount(label, minlength=N_CLASSES)[label]
+    return {
+        "flat_log_loss": flat_log_loss(p, label, N_CLASSES),
+        "accuracy": float((p.argmax(axis=1) == label).mean()),
+        "macro_auc": float(np.mean([area_under_curve(p[:, k].astype(np.float64), label == k) for k in present])),
+        "calibration_error_even_classes": calibration_error(p, label, even),
+    }
+
+
+def _mean_sd(values: list[float]) -> list[float]:
+    """Return [mean, standard deviation] with four digits."""
+    return [round(float(np.mean(values)), 4), round(float(np.std(values, ddof=1)) if len(values) > 1 else 0.0, 4)]

@@ -1,0 +1,194 @@
+"""What `tocsin train NAME` does: examples, folds, the weights that ship, and the card that tells of both."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save
+
+from broker.core.bands import SURVEYS
+from broker.core.batch import Ints
+from broker.core.errors import TocsinError
+from broker.core.units import NJY_ZERO_POINT
+from broker.models.transients import data, evaluate, examples, strange, train
+from broker.models.transients.examples import Examples
+from broker.models.transients.train import Recipe
+from broker.score import card as cards
+from broker.score.calibrate import fit_temperature
+from broker.score.card import Calibration, Card, ClassPrior, Training, Weights
+from broker.score.taxonomy import CLASSES
+from broker.score.tensors import channel_names, scalar_names
+from broker.score.window import GridRule
+
+VERSION = "0.1.0"
+DATA = "PLAsTiCC training set (7,848 objects), from the PyPI wheel snmachine 2.0.0.post3"
+LICENCE = "BSD-3-Clause"
+DATA_LICENCE = "CC-BY-4.0 (PLAsTiCC), BSD-3-Clause (snmachine)"
+
+MODELS = {
+    "lsst-gru": ("lsst", "gru", "Recurrent classifier for Rubin alerts"),
+    "lsst-transformer": ("lsst", "transformer", "Transformer classifier for Rubin alerts"),
+    "lsst-anomaly": ("lsst", "vrae", "VRAE and isolation forest for Rubin alerts"),
+    "ztf-gru": ("ztf", "gru", "Recurrent classifier for ZTF alerts"),
+    "ztf-transformer": ("ztf", "transformer", "Transformer classifier for ZTF alerts"),
+    "ztf-anomaly": ("ztf", "vrae", "VRAE and isolation forest for ZTF alerts"),
+}
+"""Name to survey, network and summary."""
+
+Show = Callable[[str, int, int], None]
+"""Told what is done, how much of it and of how much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Arguments of `tocsin train`.
+
+    Attributes
+    ----------
+    source : Path or None
+        Wheel or folder of Parquet tables; None: the wheel, downloaded once into ``cache``.
+    cache : Path
+        Examples and checkpoints.
+    out : Path or None
+        Folder of models; None: the installed one.
+    seed, epochs, folds, threads : int
+        ``epochs`` 0 takes the recipe's; ``folds`` held-out folds before the weights that ship.
+    """
+
+    source: Path | None
+    cache: Path
+    out: Path | None = None
+    seed: int = 0
+    epochs: int = 0
+    folds: int = 5
+    threads: int = 1
+
+
+def run(name: str, options: Options, show: Show) -> Card:
+    """Train, judge and write one model; return its card.
+
+    Raises
+    ------
+    TocsinError
+        There is no such model, or the data cannot be had.
+    """
+    if name not in MODELS:
+        raise TocsinError(f"no model is called {name!r}; there are: {', '.join(MODELS)}")
+    survey, network, _ = MODELS[name]
+    torch.set_num_threads(options.threads)
+    show("reading PLAsTiCC", 0, 1)
+    objects = data.load(options.source or data.fetch(options.cache / "data"))
+    made = examples.cached(survey, objects, options.seed, options.cache, show)
+    begun = time.monotonic()
+    if network == "vrae":
+        outcome = strange.run(
+            made, scalar_names(survey, host=False), options.seed, options.epochs, _folder(name, options), show
+        )
+        card = _card(name, options, made, outcome.config, outcome.metrics, time.monotonic() - begun)
+        card = card.model_copy(update={"forest_inputs": outcome.inputs})
+        weights = save(outcome.tensors)
+    else:
+        card, weights = _classifier(name, options, made, show, begun)
+    cards.write(card, weights, options.out)
+    return cards.read(name, options.out)
+
+
+def _classifier(name: str, options: Options, made: Examples, show: Show, begun: float) -> tuple[Card, bytes]:
+    recipe = Recipe(MODELS[name][1], seed=options.seed)
+    recipe = replace(recipe, epochs=options.epochs or recipe.epochs)
+    folder = _folder(name, options)
+    fold = evaluate.folds_of(made, max(options.folds, 2), options.seed)
+    held = {inputs: [] for inputs in ("host_z", "no_host_z")}  # type: dict[str, list[NDArray[np.float32]]]
+    rows: list[Ints] = []
+    for k in range(options.folds):
+        network = _fit(made.take(np.flatnonzero(fold != k)), recipe, folder / f"fold{k}.pt", f"fold {k + 1}", show)
+        rows.append(np.flatnonzero(fold == k))
+        for inputs, host in (("host_z", True), ("no_host_z", False)):
+            held[inputs].append(train.predict(network, made.take(rows[-1]), host))
+    network = _fit(made, recipe, folder / "all.pt", "all objects", show)
+    metrics, temperature = _judged(made, fold, rows, held)
+    config = {**train.sizes(made), **({"times": made.tensors.mask.shape[1]} if recipe.network == "transformer" else {})}
+    card = _card(name, options, made, config, metrics, time.monotonic() - begun)
+    fitted = Calibration(
+        method="temperature" if options.folds else "none",
+        temperature=round(temperature, 4),
+        fitted_on="out-of-fold predictions, all epochs, with and without host redshift",
+    )
+    return card.model_copy(update={"calibration": fitted}), save(dict(network.state_dict()))
+
+
+def _judged(
+    made: Examples, fold: Ints, rows: list[Ints], held: dict[str, list[NDArray[np.float32]]]
+) -> tuple[dict[str, Any], float]:
+    """Return the metrics and the temperature of all out-of-fold predictions."""
+    if not rows:
+        return {}, 1.0
+    order = np.concatenate(rows)
+    judged = made.take(order)
+    logits = {inputs: np.concatenate(parts) for inputs, parts in held.items()}
+    metrics = evaluate.classifier_metrics(judged, fold[order], logits)
+    both = np.concatenate(list(logits.values()))
+    return metrics, fit_temperature(both, np.tile(judged.label, len(logits)))
+
+
+def _fit(made: Examples, recipe: Recipe, checkpoint: Path, what: str, show: Show) -> Any:
+    def report(epoch: int, loss: float) -> None:
+        show(f"{what}, loss {loss:.3f}", epoch, recipe.epochs)
+
+    show(what, 0, recipe.epochs)
+    return train.fit(made, recipe, checkpoint, report)
+
+
+def _folder(name: str, options: Options) -> Path:
+    """Return where the checkpoints of this run lie: another seed or length is another run."""
+    return options.cache / "checkpoints" / f"{name}-seed{options.seed}-epochs{options.epochs}-folds{options.folds}"
+
+
+def _card(
+    name: str, options: Options, made: Examples, config: dict[str, int], metrics: dict[str, Any], seconds: float
+) -> Card:
+    survey, network, summary = MODELS[name]
+    classifier = network != "vrae"
+    rule = GridRule()
+    prior = 1.0 / len(CLASSES)
+    return Card(
+        schema_version=1,
+        name=name,
+        version=VERSION,
+        kind="classifier" if classifier else "anomaly",
+        survey=survey,
+        summary=summary,
+        licence=LICENCE,
+        bands=SURVEYS[survey].bands,
+        wavelengths_aa=SURVEYS[survey].wavelengths,
+        grid={field: getattr(rule, field) for field in GridRule.__dataclass_fields__},
+        flux_unit="nJy",
+        zero_point=NJY_ZERO_POINT,
+        channels=channel_names(survey),
+        scalars=scalar_names(survey, host=classifier),
+        network=network,
+        config=config,
+        classes=tuple(ClassPrior(id=c.id, name=c.name, prior=prior) for c in CLASSES) if classifier else (),
+        calibration=Calibration(method="none", temperature=1.0, fitted_on=""),
+        forest_inputs=(),
+        training=Training(
+            data=DATA + (", moved to ZTF's bands, cadence and depth" if survey == "ztf" else ""),
+            licence=DATA_LICENCE,
+            command=f"tocsin train {name} --seed {options.seed} --epochs {options.epochs} --folds {options.folds}",
+            date=datetime.now(UTC).date().isoformat(),
+            seed=options.seed,
+            epochs=options.epochs or (Recipe(network).epochs if classifier else strange.EPOCHS),
+            examples=len(made),
+            seconds=round(seconds, 1),
+        ),
+        metrics=metrics,
+        weights=Weights(file="", sha256="", bytes=0),
+    )
