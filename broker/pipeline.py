@@ -21,12 +21,13 @@ from broker.core.batch import AlertBatch, AnomalyScores, ClassScores, Ints, Ligh
 from broker.core.metrics import Metrics
 from broker.core.outcomes import Outcomes, Record
 from broker.core.reasons import Filtered, Outcome, Unscored
+from broker.core.taxonomy import BY_ID
 from broker.core.topics import Topics
+from broker.core.units import tai_to_unix_ms
 from broker.decode import Decoded, Decoder
 from broker.gp import interpolate
 from broker.lightcurve import Dropped, merge, summarize
 from broker.score import Scorer
-from broker.core.taxonomy import BY_ID
 
 AlertKey = tuple[str, int]
 
@@ -49,7 +50,6 @@ class Publishing:
     raw: bool = False
     class_threshold: float = 0.5
     anomaly_percentile: float = 0.99
-    schema_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,8 @@ class Pipeline:
         By survey; alerts of a survey without one are unscored with ``no_model``.
     clock_ms : callable
         Unix ms UTC, for the annotations' publish time.
+    timer : callable
+        Seconds, for the stages' metric; the benches count CPU time instead.
     """
 
     decoder: Decoder
@@ -96,7 +98,9 @@ class Pipeline:
     publishing: Publishing = field(default_factory=Publishing)
     gp_solver: str = "fast"
     recent: Recent = field(default_factory=Recent)
+    timer: Callable[[], float] = time.perf_counter
     _pending: list[AlertKey] = field(default_factory=list)
+    _observed_ms: list[float] = field(default_factory=list)
 
     def __call__(self, batch: PacketBatch) -> Outcomes:
         """Return one outcome per packet of ``batch``.
@@ -113,20 +117,24 @@ class Pipeline:
             decoded, dead = self.decoder(batch)
         for letter in dead:
             reason[letter.row] = letter.reason
-        self._pending = []
+        self._pending, self._observed_ms = [], []
         for part in decoded:
             records += self._survey(part, batch, code, reason)
         return Outcomes(code, reason, records, dead)
 
     def committed(self, batch: PacketBatch, outcomes: Outcomes) -> None:
-        """Remember the batch's alert ids, now that they are published."""
+        """Remember the batch's alert ids, now that they are published, and how old the alerts are."""
         self.recent.add(self._pending)
+        if self._observed_ms:
+            age_s = (self.clock_ms() - float(np.median(self._observed_ms))) / 1000
+            self.metrics.observe("alert_latency_seconds", max(0.0, age_s), since="observation")
 
     def _survey(self, part: Decoded, batch: PacketBatch, code: NDArray[np.int8], reason: list[str]) -> list[Record]:
         """Fill in ``code`` and ``reason`` for one survey's alerts and return what to publish."""
         alerts, curves = part.alerts, part.curves
         repeated = self.recent.repeated(alerts.survey, alerts.alert_id)
         self._pending += [(alerts.survey, alert_id) for alert_id in alerts.alert_id.tolist()]
+        self._observed_ms += tai_to_unix_ms(alerts.mjd).tolist()
         filtered = self._filtered(alerts, repeated)
         for row, why in zip(alerts.rows.tolist(), filtered, strict=True):
             if why:
@@ -206,7 +214,7 @@ class Pipeline:
         records = []
         for annotation, row, copies in zip(made, alerts.rows.tolist(), destinations, strict=True):
             key = annotation["objectId"].encode()
-            value = schema.encode(annotation, self.publishing.schema_id)
+            value = schema.encode(annotation)
             records += [Record(row, topic, key, value, schema.headers) for topic in copies]
             if self.publishing.raw:
                 records.append(Record(row, self.publishing.topics.raw(alerts.survey), key, batch.values[row]))
@@ -228,9 +236,9 @@ class Pipeline:
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
+        start = self.timer()
         yield
-        self.metrics.observe("stage_seconds", time.perf_counter() - start, stage=stage)
+        self.metrics.observe("stage_seconds", self.timer() - start, stage=stage)
 
 
 def _first_reason(alerts: int, tests: list[tuple[str, NDArray[np.bool_]]]) -> list[str]:

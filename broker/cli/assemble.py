@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from broker.core.topics import Topics
 
 if TYPE_CHECKING:
     from broker.decode import Decoder, SchemaStore
+    from broker.deliver.registry import Registry
     from broker.deliver.types import Bounds
     from broker.pipeline import Pipeline
     from broker.score import Scorer
@@ -74,7 +76,11 @@ def scorers(settings: Settings) -> dict[str, Scorer]:
 
 
 def pipeline(
-    settings: Settings, metrics: Metrics, *, prefix: str | None = None, schema_id: int | None = None
+    settings: Settings,
+    metrics: Metrics,
+    *,
+    prefix: str | None = None,
+    timer: Callable[[], float] = time.perf_counter,
 ) -> Pipeline:
     """Return the stream's step.
 
@@ -82,8 +88,8 @@ def pipeline(
     ----------
     prefix : str
         First part of every topic, instead of the configured one.
-    schema_id : int
-        Wire id of the annotation schema in the output registry.
+    timer : callable
+        Seconds, for the stages' metric.
     """
     from broker.pipeline import Cuts, Pipeline, Publishing
 
@@ -96,10 +102,22 @@ def pipeline(
         clock_ms=now_ms,
         cuts=Cuts(cuts.drop_non_public, cuts.drop_test, cuts.drop_repeated, dict(cuts.min_real_bogus)),
         publishing=Publishing(
-            Topics(prefix or output.prefix), output.raw, output.class_threshold, output.anomaly_percentile, schema_id
+            Topics(prefix or output.prefix), output.raw, output.class_threshold, output.anomaly_percentile
         ),
         gp_solver=settings.score.gp_solver,
+        timer=timer,
     )
+
+
+def output_registry(settings: Settings) -> Registry | None:
+    """Return where our schemas are registered, if anywhere."""
+    from broker.deliver.registry import Registry
+
+    chosen = settings.registry
+    if chosen.output_url is None:
+        return None
+    password = chosen.password.get_secret_value() if chosen.password else None
+    return Registry(chosen.output_url, chosen.username, password)
 
 
 def bounds(settings: Settings) -> Bounds:

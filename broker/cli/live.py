@@ -122,15 +122,3 @@ def _number(value: float | None, form: str, unit: str = "") -> str:
 
 def _annotation(record: Record) -> dict[str, Any]:
     return schemas.decode(record.value, list(record.headers), "annotation")
-
-
-def ledger_table(found: dict[str, Any]) -> Table:
-    """Return the ledger's object (see ``tocsin ledger --json``) as a table."""
-    shown = Table(title="ledger", title_justify="left", show_header=False)
-    shown.add_row("received", str(found["received"]))
-    shown.add_row("scored", str(found["scored"]))
-    for outcome in ("unscored", "filtered", "dead_lettered"):
-        for reason, n in sorted(found[outcome].items()):
-            shown.add_row(f"{outcome.replace('_', '-')}: {reason}", str(n))
-    shown.add_row("balanced", "yes" if found["balanced"] else "NO")
-    return shown

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
+from rich.progress import track
 
 from broker.cli import assemble
 from broker.core.config import Settings, load
@@ -110,6 +111,17 @@ def deliver(
     return totals
 
 
+def _to_kafka(paths: list[Path], prefix: str, settings: Settings, dlq_limit: float | None) -> None:
+    """Replay into topics under ``prefix``; the ledger topic there is the progress, so that running again goes on."""
+    from broker.deliver.kafka import KafkaSink
+    from broker.deliver.recount import recount_kafka
+
+    topics, kafka = Topics(prefix), settings.kafka.librdkafka()
+    sink = KafkaSink(kafka, f"tocsin-replay-{prefix}", topics, registry=assemble.output_registry(settings), resume=True)
+    totals = deliver(paths, sink, settings, topics, Recorded(), dlq_limit)
+    _report(recount_kafka(kafka, topics), totals)
+
+
 def _checked_prefix(prefix: str | None, settings: Settings) -> str:
     if not prefix:
         raise click.UsageError("--to kafka needs --topics PREFIX: a replay never writes to live topics")
@@ -118,10 +130,25 @@ def _checked_prefix(prefix: str | None, settings: Settings) -> str:
     return prefix
 
 
-def _report(found: dict[str, object], totals: Totals) -> None:
-    from broker.cli.live import ledger_table
+def _copy(paths: list[Path], target: str, settings: Settings) -> None:
+    """Copy packets untouched to a directory or a topic."""
+    from broker.archive import read
+    from broker.deliver.raw import copy_to_directory, copy_to_kafka
 
-    Console().print(ledger_table(found))
+    total = read.estimate(paths)
+    packets = track(read.packets(paths), "packets", total or None, console=Console(stderr=True))
+    if target.startswith("kafka:"):
+        sent = copy_to_kafka(packets, settings.kafka.librdkafka(), target.removeprefix("kafka:"))
+        click.echo(f"{sent} packets sent to {target}")
+        return
+    written, there = copy_to_directory(packets, Path(target))
+    click.echo(f"{written} packets written to {target}, {there} were there")
+
+
+def _report(found: dict[str, Any], totals: Totals) -> None:
+    from broker.cli.ledger import table
+
+    click.echo(table(found))
     click.echo(f"{totals.received} packets in this run, {totals.dead_lettered} dead letters")
     if not found["balanced"]:
         raise TocsinError("the ledger does not balance")

@@ -1,0 +1,141 @@
+"""``tocsin run``: the always-on service, Kafka to Kafka."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from broker.cli import assemble
+from broker.core import logs
+from broker.core.config import Settings, load
+from broker.core.errors import TocsinError
+from broker.core.topics import Topics
+
+if TYPE_CHECKING:
+    from broker.core.metrics import Metrics
+    from broker.deliver.loop import Totals
+
+log = logging.getLogger("tocsin.run")
+
+
+@click.command()
+@click.option("--config", "config", type=click.Path(path_type=Path), help="TOML file; see deploy/config/.")
+@click.option("--brokers", help="Kafka's bootstrap servers.")
+@click.option("--topic", "topics", multiple=True, help="Source topic, instead of the configured ones; repeatable.")
+@click.option("--group", help="Consumer group.")
+@click.option("--prefix", help="First part of every topic that is written.")
+@click.option("--port", type=int, help="Port of /healthz, /readyz and /metrics; 0 takes a free one.")
+def run(
+    config: Path | None,
+    brokers: str | None,
+    topics: tuple[str, ...],
+    group: str | None,
+    prefix: str | None,
+    port: int | None,
+) -> None:
+    """Classify a survey's stream until SIGTERM: every packet becomes exactly one outcome, committed once.
+
+    Kafka or a schema registry that is away is waited for. Exit 1 when going on would do harm (the text says why).
+
+    \b
+    Example:
+      TOCSIN_KAFKA__PASSWORD=... tocsin run --config ztf.toml
+    """
+    settings = load(
+        config,
+        {
+            "kafka.brokers": brokers,
+            "source.topics": list(topics) or None,
+            "source.group": group,
+            "output.prefix": prefix,
+            "serve.port": port,
+        },
+    )
+    if not settings.source.topics:
+        raise TocsinError("no source topics: give --topic NAME or [source] topics in the configuration")
+    logs.configure(settings.run.log_level)
+    serve(settings)
+
+
+def serve(settings: Settings) -> None:
+    """Run the service with its page of health and metrics until it is told to stop."""
+    from broker.deliver.loop import stop_on_signals
+    from broker.serve.http import serving
+    from broker.serve.metrics import Prometheus
+
+    stop = threading.Event()
+    metrics = Prometheus()
+    state = State()
+    with (
+        stop_on_signals(stop),
+        serving(settings.serve.host, settings.serve.port, metrics.registry, state.why_not_ready) as port,
+    ):
+        log.info("listening", extra={"host": settings.serve.host, "port": port})
+        totals = service(settings, metrics, stop, state.assigned)
+        log.info("stopped", extra={"received": totals.received, "batches": totals.batches})
+
+
+class State:
+    """What ``/readyz`` knows: whether the service has a source to read."""
+
+    def __init__(self) -> None:
+        self._ready: Callable[[], bool] = lambda: False
+
+    def assigned(self, ready: Callable[[], bool]) -> None:
+        """Take the source's own word for it."""
+        self._ready = ready
+
+    def why_not_ready(self) -> str:
+        """Return '' or the reason."""
+        return "" if self._ready() else "no partition is assigned yet: Kafka is away, or the topics do not exist"
+
+
+def service(
+    settings: Settings,
+    metrics: Metrics,
+    stop: threading.Event,
+    tell_ready: Callable[[Callable[[], bool]], None] = lambda _: None,
+    timer: Callable[[], float] = time.perf_counter,
+) -> Totals:
+    """Build all parts and deliver until ``stop``; what `tocsin run` and the benches share.
+
+    Raises
+    ------
+    TocsinError
+        A model or a setting is wrong, or a limit is broken.
+    """
+    from broker.deliver.deadletters import Limits
+    from broker.deliver.kafka import KafkaSink, KafkaSource, claim_member
+    from broker.deliver.loop import run as deliver
+
+    topics = Topics(settings.output.prefix)
+    kafka = settings.kafka.librdkafka()
+    step = assemble.pipeline(settings, metrics, timer=timer)
+    source = KafkaSource(
+        kafka,
+        topics=settings.source.topics,
+        group=settings.source.group,
+        nights=settings.source.nights,
+        metrics=metrics,
+    )
+    tell_ready(lambda: source.assigned)
+    with closing(claim_member(settings.source.group, settings.run.cache_dir, settings.run.member)) as member:
+        return deliver(
+            source,
+            step,
+            KafkaSink(kafka, member.transactional_id, topics, registry=assemble.output_registry(settings)),
+            metrics=metrics,
+            bounds=assemble.bounds(settings),
+            limits=Limits(settings.dlq.max_ratio, settings.dlq.window, settings.dlq.max_run),
+            primary=assemble.primary(topics),
+            member=member.name,
+            stop=stop,
+            drain_s=settings.run.drain_s,
+        )
