@@ -97,7 +97,6 @@ def _chunk(survey: str, seed: int, begin: int, start: float, each: int, history:
     """Return the objects ``begin`` to ``begin + CHUNK``, always the whole chunk."""
     rng = np.random.default_rng([seed, begin // CHUNK[survey], survey == "lsst", 0x70C51])
     numbers = np.arange(begin, begin + CHUNK[survey])
-    mjd = start + (numbers // each) * _VISIT_S[survey] / 86400.0
+    mjd = np.asarray(start + (numbers // each) * _VISIT_S[survey] / 86400.0, np.float64)
     sent = (mjd - 40587.0) * 86_400_000.0 + 1000.0 * (30.0 + _DELAY_S[survey]) + rng.uniform(0, 20_000.0, len(numbers))
-    mjd = mjd.astype(np.float64)
     return Night(rng, numbers, mjd, sent.astype(np.int64), history, mix, noise_pool())

@@ -33,7 +33,12 @@ _FAILED = -99999.0
 _NIGHT_ZERO_JD = 2457754
 _EXAMPLE_PID = 3000500001515
 _FILE = "ztf_00000000000000_000000_z{band}_c00_o_q0_scimrefdiffimg.fits.gz"
-_DETECTED = {"pid": _EXAMPLE_PID, "candid": _EXAMPLE_PID * 10**6, "tblid": 5, "pdiffimfilename": _FILE.format(band="r")}
+_DETECTED: dict[str, fields.Value] = {
+    "pid": _EXAMPLE_PID,
+    "candid": _EXAMPLE_PID * 10**6,
+    "tblid": 5,
+    "pdiffimfilename": _FILE.format(band="r"),
+}
 
 
 @dataclass(frozen=True, slots=True)
