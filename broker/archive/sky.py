@@ -30,6 +30,8 @@ class Mix:
         Rubin alerts of injected sources (ZTF marks no tests).
     newborn : float
         Alerts without any history.
+    fast : float
+        Factor on the share of flares and kilonovae, which have few detections.
     min_snr : float
         Faintest signal to noise of an alert.
     """
@@ -39,11 +41,12 @@ class Mix:
     partnership: float = 0.03
     test: float = 0.01
     newborn: float = 0.04
+    fast: float = 1.0
     min_snr: float = 6.0
 
 
 # For measurements: nearly everything can be scored by every network, so that every stage works on every alert.
-BENCH = Mix(artefact=0.01, solar_system=0.01, partnership=0.005, test=0.002, newborn=0.0, min_snr=12.0)
+BENCH = Mix(artefact=0.01, solar_system=0.005, partnership=0.002, test=0.001, newborn=0.0, fast=0.3, min_snr=12.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,8 @@ def measure(objects: Objects, flux: Floats, sigma: Floats, rng: np.random.Genera
 
 
 def _kinds(survey: str, mix: Mix, n: int, rng: np.random.Generator) -> Ints:
-    share = np.array([kind.share[_COLUMN[survey]] for kind in population.KINDS])
+    weight = {"KN": mix.fast, "M-dwarf flare": mix.fast}
+    share = np.array([kind.share[_COLUMN[survey]] * weight.get(kind.name, 1.0) for kind in population.KINDS])
     kind = rng.choice(len(share), n, p=share / share.sum())
     u = rng.random(n)
     kind = np.where(u < mix.artefact + mix.solar_system, SOLAR_SYSTEM, kind)
