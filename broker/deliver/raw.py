@@ -86,7 +86,7 @@ def copy_to_kafka(packets: Iterable[FilePacket], config: dict[str, Any], topic: 
             failed.append(error.str())
 
     # Stamps are compressed already: zstd would cost more CPU than it saves.
-    settings = {"compression.type": "none", **config}
+    settings = {"compression.type": "none", "queue.buffering.max.kbytes": 128 * 1024, **config}
     producer = Producer({**librdkafka.producer(settings, None), "on_delivery": note})
     sent = 0
     try:

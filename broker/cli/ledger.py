@@ -1,0 +1,73 @@
+"""``tocsin ledger``: whether every packet has exactly one end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from broker.cli import where as places
+from broker.deliver.recount import recount_directory, recount_kafka
+
+
+@click.command()
+@places.options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--verify-source", is_flag=True, help="Count the inputs again, too.")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="An input of the replay, for --verify-source; default: the files that the ledger names.",
+)
+def ledger(
+    where: str,
+    config: Path | None,
+    brokers: str | None,
+    prefix: str | None,
+    as_json: bool,
+    verify_source: bool,
+    sources: tuple[Path, ...],
+) -> None:
+    """Recount WHERE (the directory of a replay, or 'kafka') from its outputs; exit 1 if it does not balance.
+
+    Every packet must end as exactly one annotation, dead letter or filtered offset.
+
+    \b
+    Example:
+      tocsin ledger out/
+      tocsin ledger kafka --brokers localhost:9092 --verify-source --json
+    """
+    if where == "kafka":
+        found = recount_kafka(*places.kafka_of(config, brokers, prefix), verify_source=verify_source)
+    else:
+        packets = _count_inputs(where, sources) if verify_source else None
+        found = recount_directory(Path(where), source_packets=packets)
+    click.echo(json.dumps(found) if as_json else table(found))
+    if not found["balanced"]:
+        raise click.exceptions.Exit(1)
+
+
+def table(found: dict[str, Any]) -> str:
+    """Return the ledger's object as lines for people."""
+    rows = [("received", found["received"]), ("scored", found["scored"])]
+    for outcome in ("unscored", "filtered", "dead_lettered"):
+        rows += [(f"{outcome.replace('_', '-')}: {reason}", n) for reason, n in found[outcome].items()]
+    for name in ("expired", "missing", "doubled", "unknown"):
+        rows += [(name, found[name])] if found[name] else []
+    rows += [(f"source: {name.replace('_', ' ')}", n) for name, n in found.get("source", {}).items()]
+    lines = [f"{name:<28} {n:>10,}" for name, n in rows]
+    lines += [f"for example {place}" for place in found["examples"]]
+    return "\n".join([*lines, "balanced" if found["balanced"] else "NOT BALANCED"])
+
+
+def _count_inputs(where: str, sources: tuple[Path, ...]) -> int:
+    """Count packets anew, by the archive's own count."""
+    from broker.archive import read
+    from broker.deliver.outputs import DirectoryOutputs
+
+    named = {Path(r["topic"]) for ledger in DirectoryOutputs(Path(where)).ledgers() for r in ledger["sources"]}
+    return read.count(list(sources) or sorted(named))

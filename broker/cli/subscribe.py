@@ -1,0 +1,131 @@
+"""``tocsin subscribe``: read a topic of ours in the terminal."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import signal
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from broker.client import Received, Subscription
+from broker.client import subscribe as open_subscription
+from broker.core import schemas
+from broker.core.errors import TocsinError
+from broker.core.taxonomy import BY_ID
+
+
+@click.command()
+@click.argument("topic")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line; default: one line for people.")
+@click.option("--from", "from_", default="latest", show_default=True, help="latest, earliest or an ISO time (UTC).")
+@click.option("--group", help="Consumer group: keep the position, share the stream.")
+@click.option("--limit", type=click.IntRange(min=1), help="Stop after so many.")
+@click.option("--once", is_flag=True, help="Stop at what is the end now.")
+@click.option("--save", type=click.Path(path_type=Path), help="Also write each message to a file in this folder.")
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file with [kafka].")
+@click.option("--brokers", help="Kafka's bootstrap servers.")
+def subscribe(
+    topic: str,
+    as_json: bool,
+    from_: str,
+    group: str | None,
+    limit: int | None,
+    once: bool,
+    save: Path | None,
+    config: Path | None,
+    brokers: str | None,
+) -> None:
+    """Read TOPIC: annotations, dead letters, the ledger, or raw packets (with --save).
+
+    Only committed messages are shown; no schema registry is needed. Credentials come from the configuration, from
+    TOCSIN_KAFKA__USERNAME and TOCSIN_KAFKA__PASSWORD, or from KAFKA_* variables.
+
+    \b
+    Example:
+      tocsin subscribe tocsin.ztf.all --json --from earliest --once
+      tocsin subscribe tocsin.lsst.class.ia --group my-followup
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    if save is not None:
+        save.mkdir(parents=True, exist_ok=True)
+    with open_subscription(
+        topic, brokers=brokers, group=group, from_=from_, limit=limit, once=once, config=config
+    ) as subscription:
+        try:
+            _print_all(subscription, as_json, save)
+        except KeyboardInterrupt:
+            return
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _print_all(subscription: Subscription, as_json: bool, save: Path | None) -> None:
+    for received in subscription.received():
+        if save is not None:
+            _save(received, save)
+        try:
+            record = received.decode()
+        except ValueError as error:
+            if save is None:
+                raise TocsinError(f"{_place(received)} is not a record of ours; --save writes it: {error}") from error
+            click.echo(json.dumps({"saved": _place(received)}) if as_json else f"saved {_place(received)}")
+            continue
+        click.echo(json.dumps(record, default=_plain) if as_json else line(record))
+
+
+def line(record: dict[str, Any]) -> str:
+    """Return one line for people: an annotation's object, best class and anomaly; of other records, the main fields."""
+    if "packet" in record:
+        return f"dead  {record['stage']} {record['reason']}  {record['topic']}/{record['partition']}/{record['offset']}"
+    if "sources" in record:
+        dead, filtered = sum(record["deadLettered"].values()), len(record["filtered"])
+        counts = f"{record['received']} received, {record['scored']} scored, {filtered} filtered, {dead} dead"
+        return f"ledger {record['member']}: {counts}"
+    best = "  ".join(_best(classifier) for classifier in record["classifiers"]) or record["unscoredReason"] or "-"
+    anomaly = record.get("anomaly") or {}
+    strange = f"anomaly {anomaly['score']:.2f}" if anomaly.get("score") is not None else ""
+    where = f"{record['ra']:9.5f} {record['dec']:+9.5f}"
+    return f"{record['objectId']:<20} {where}  mjd {record['mjd']:.4f} {record['band']:<2} {best}  {strange}".rstrip()
+
+
+def _best(classifier: dict[str, Any]) -> str:
+    if not classifier["classifications"]:
+        return f"{classifier['classifierName']}: {classifier['reason']}"
+    top = max(classifier["classifications"], key=lambda c: float(c["probability"]))
+    known = BY_ID.get(top["classId"])
+    return f"{classifier['classifierName']}: {known.short if known else top['classId']} {top['probability']:.2f}"
+
+
+def _save(received: Received, folder: Path) -> None:
+    """Write a message as an Avro container with its schema; what is not ours (a survey's packet) as it is."""
+    stem = f"{received.topic}-{received.partition}-{received.offset:010d}"
+    schema = schemas.by_fingerprint().get(dict(received.headers).get(schemas.HEADER, b""))
+    if schema is None:
+        suffix = ".avro" if received.value[:4] == b"Obj\x01" else ".bin"
+        (folder / (stem + suffix)).write_bytes(received.value)
+        return
+    import fastavro
+
+    out = io.BytesIO()
+    fastavro.writer(out, schema.parsed, [received.decode()])
+    (folder / (stem + ".avro")).write_bytes(out.getvalue())
+
+
+def _place(received: Received) -> str:
+    return f"{received.topic}/{received.partition}/{received.offset}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds")
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    raise TypeError(f"not for JSON: {type(value).__name__}")

@@ -1,0 +1,58 @@
+"""``tocsin topics``: make the topics that the service writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from broker.core.bands import SURVEYS
+from broker.core.config import load
+from broker.core.taxonomy import CLASSES
+from broker.core.topics import Topics
+from broker.deliver.topics import create as create_topics
+from broker.deliver.topics import specs
+
+
+@click.group()
+def topics() -> None:
+    """Make the topics that the service writes.
+
+    \b
+    Example:
+      tocsin topics create --brokers localhost:9092
+    """
+
+
+@topics.command()
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file.")
+@click.option("--brokers", help="Kafka's bootstrap servers.")
+@click.option("--topics", "prefix", help="First part of the topics; default: the configured one.")
+@click.option("--survey", "surveys", multiple=True, type=click.Choice(sorted(SURVEYS)), help="Default: all surveys.")
+@click.option("--partitions", type=click.IntRange(min=1), default=4, show_default=True, help="Of each topic.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def create(
+    config: Path | None,
+    brokers: str | None,
+    prefix: str | None,
+    surveys: tuple[str, ...],
+    partitions: int,
+    as_json: bool,
+) -> None:
+    """Make every output topic that is not there yet, with retention and sizes set; run it as often as you like.
+
+    \b
+    Example:
+      tocsin topics create --config ztf.toml --partitions 4
+    """
+    settings = load(config, {"kafka.brokers": brokers, "output.prefix": prefix})
+    slugs = [found.slug for found in CLASSES]
+    wanted = specs(
+        Topics(settings.output.prefix), surveys or sorted(SURVEYS), slugs, partitions, raw=settings.output.raw
+    )
+    made = create_topics(settings.kafka.librdkafka(), wanted)
+    if as_json:
+        click.echo(json.dumps({"made": made, "topics": [spec.name for spec in wanted]}))
+    else:
+        click.echo("\n".join(made) if made else f"all {len(wanted)} topics are there")
