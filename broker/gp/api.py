@@ -93,6 +93,7 @@ def interpolate(
         raise ValueError(f"times must be ({len(curves)}, T), not {times.shape}")
     chosen, waves = _by_name(solver), np.asarray(wavelengths_aa, dtype=np.float64)
     fitted = chosen.fit(curves, waves) if at is None else at
+    _check_rows(curves, fitted.amplitude, fitted.time_scale_d)
     answer = chosen.predict(curves, waves, times, fitted, variance=variance)
     return Interpolated(
         times,
@@ -109,8 +110,14 @@ def log_likelihood(
 ) -> Floats:
     """Return the log marginal likelihood (A,) at given amplitudes (A,), nJy, and time scales (A,), days."""
     check_sorted(curves)
+    _check_rows(curves, amplitude, time_scale_d)
     waves = np.asarray(wavelengths_aa, dtype=np.float64)
     return _by_name(solver).log_likelihood(curves, waves, amplitude, time_scale_d)
+
+
+def _check_rows(curves: LightCurves, amplitude: Floats, time_scale_d: Floats) -> None:
+    if amplitude.shape != (len(curves),) or time_scale_d.shape != (len(curves),):
+        raise ValueError(f"hyper-parameters of {len(curves)} curves, not {amplitude.shape} and {time_scale_d.shape}")
 
 
 def _float32(values: Any) -> Any:
@@ -136,7 +143,7 @@ def _fast() -> Solver:
 def _fast64() -> Solver:
     from broker.gp.fast import Fast
 
-    return Fast(exact=True)
+    return Fast(cut=0.0, tail=0.0, single=np.inf)
 
 
 def _george() -> Solver:

@@ -31,7 +31,7 @@ def reach_days(ratio: float, tau: float) -> float:
     x = 1.0 - np.log(ratio)
     for _ in range(20):
         x = np.log1p(x) - np.log(ratio)
-    return x * tau / np.sqrt(3.0)
+    return float(x * tau / np.sqrt(3.0))
 
 
 @jit()
@@ -97,7 +97,7 @@ def forward(n: int, flux: Real, factor: Real, first: Index, white: Real) -> floa
                 white[i] -= factor[column + i] * white[j]
             if j < n:
                 value += np.log(np.float64(factor[column + j])) - 0.5 * np.float64(white[j]) ** 2
-    return value
+    return float(value)
 
 
 @jit()
@@ -107,7 +107,8 @@ def backward(n: int, factor: Real, first: Index, white: Real, sums: Real, alpha:
     count = (n + wide - 1) // wide
     stride = count * wide * wide
     for q in range(count - 1, -1, -1):
-        sums[:] = 0
+        for i in range(wide * wide):
+            sums[i] = 0.0
         for p in range(q + 1, count):
             if first[p] > q * wide:
                 break
@@ -151,7 +152,10 @@ def posterior(
     stride = count * wide * wide
     power = simd.splat(factor, scale[0])
     for item in range(0, grid, wide):
-        earliest, latest = np.min(grid_time[item : item + wide]) - reach, np.max(grid_time[item : item + wide]) + reach
+        earliest = latest = grid_time[item]
+        for i in range(item + 1, item + wide):
+            earliest, latest = min(earliest, grid_time[i]), max(latest, grid_time[i])
+        earliest, latest = earliest - reach, latest + reach
         low = 0
         while low < count and time[min(low * wide + wide, n) - 1] < earliest:
             low += 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from broker.core.batch import Floats, Ints
 from broker.core.jit import jit
@@ -19,91 +18,127 @@ WINDOW = 384
 Scratch = tuple[Any, ...]
 
 
-@jit()
-def _scratch(points: int, grid: int, like: NDArray[Any]) -> Scratch:
-    """Return arrays of ``like``'s type: per point (6), the factor, its first columns, the grid (4), a row of tiles."""
-    wide = 64 // like.itemsize
+def scratch(points: int, grid: int, kind: type) -> Scratch:
+    """Return arrays of type ``kind``: per point (6), factor, first columns, per grid point (4), tiles, scale."""
+    wide = 64 // np.dtype(kind).itemsize
     size, cells = (points + wide - 1) // wide * wide, (grid + wide - 1) // wide * wide
-    one, kind = np.zeros, like.dtype
-    return (
-        one(size, kind), one(size, kind), one(size, kind), one(size, kind), one(size, kind), one(size, kind),
-        one(size * size, kind), np.zeros(size // wide, np.int64),
-        one(cells, kind), one(cells, kind), one(cells, kind), one(cells, kind),
-        one(max(size, wide) * wide, kind), one(2, kind),
-    )  # fmt: skip
+    point = (np.zeros(size, kind) for _ in range(6))
+    cell = (np.zeros(cells, kind) for _ in range(4))
+    factor, first = np.zeros(size * size, kind), np.zeros(size // wide, np.int64)
+    return (*point, factor, first, *cell, np.zeros(max(size, wide) * wide, kind), np.zeros(2, kind))
 
 
 @jit()
 def _condition(
-    mjd: Floats, flux: Floats, error: Floats, wave: Floats, amplitude: float, tau: float, cut: float, work: Scratch
-) -> float:
-    """Factorise one window of points; return its log likelihood. Fluxes are taken in units of the amplitude."""
+    start: int,
+    n: int,
+    mjd: Floats,
+    flux: Floats,
+    error: Floats,
+    wave: Floats,
+    amplitude: float,
+    tau: float,
+    cut: float,
+    work: Scratch,
+) -> tuple[float, float]:
+    """Factorise points start .. start + n, fluxes in units of the amplitude; return log likelihood and reach in days."""
     time, waves, noise, fluxes, white, alpha, factor, first = work[:8]
-    scale, n = work[13], len(mjd)
+    tiles, scale = work[12], work[13]
     wide = 64 // factor.itemsize
     smallest = np.inf
     for i in range(n):
-        time[i], waves[i] = mjd[i] - mjd[0], wave[i]
-        fluxes[i] = flux[i] / amplitude
-        noise[i] = min((error[i] / amplitude) ** 2, 1e18)
-        smallest = min(smallest, (error[i] / amplitude) ** 2)
+        time[i], waves[i] = mjd[start + i] - mjd[start], wave[start + i]
+        fluxes[i] = flux[start + i] / amplitude
+        noise[i] = min((error[start + i] / amplitude) ** 2, 1e18)
+        smallest = min(smallest, (error[start + i] / amplitude) ** 2)
     for i in range(n, (n + wide - 1) // wide * wide):
         time[i], waves[i], noise[i], fluxes[i] = banded.FAR * (1 + i - n), 0.0, 1.0, 0.0
     scale[0], scale[1] = 1.0, 3.0 / tau**2
     reach = banded.reach_days(cut * smallest, tau)
     banded.factorise(n, time, waves, noise, scale, reach, factor, first)
     value = banded.forward(n, fluxes, factor, first, white)
-    banded.backward(n, factor, first, white, work[12], alpha)
-    return value - n * np.log(amplitude)
+    banded.backward(n, factor, first, white, tiles, alpha)
+    return float(value - n * np.log(amplitude)), reach
 
 
 @jit()
 def _evaluate(
     n: int,
     origin: float,
+    row: int,
+    begin: int,
+    end: int,
     times: Floats,
     waves: Floats,
     amplitude: float,
-    tau: float,
     reach: float,
     tail: float,
     variance: bool,
     work: Scratch,
     flux: Floats,
     spread: Floats,
-    begin: int,
 ) -> None:
-    """Write mean and variance (B, T) at ``times``, which are columns ``begin`` ff., after `_condition`."""
-    time, wave, _noise, _fluxes, _white, alpha, factor, first = work[:8]
-    grid_time, grid_wave, mean, left, row, scale = work[8:]
-    bands, count = len(waves), len(times) * len(waves)
+    """Write mean and variance at grid times begin .. end of curve ``row``, after `_condition`."""
+    time, wave, alpha, factor, first = work[0], work[1], work[5], work[6], work[7]
+    grid_time, grid_wave, mean, left, tiles, scale = work[8:]
+    bands, count = len(waves), (end - begin) * len(waves)
     wide = 64 // factor.itemsize
-    for t in range(len(times)):
+    for t in range(end - begin):
         for b in range(bands):
-            grid_time[t * bands + b], grid_wave[t * bands + b] = times[t] - origin, waves[b]
+            grid_time[t * bands + b], grid_wave[t * bands + b] = times[row, begin + t] - origin, waves[b]
     for i in range(count, (count + wide - 1) // wide * wide):
         grid_time[i], grid_wave[i] = grid_time[count - 1], grid_wave[count - 1]
     banded.posterior(
-        n, time, wave, scale, reach, factor, first, alpha, count, grid_time, grid_wave, row, mean, left, variance, tail
+        n,
+        time,
+        wave,
+        scale,
+        reach,
+        factor,
+        first,
+        alpha,
+        count,
+        grid_time,
+        grid_wave,
+        tiles,
+        mean,
+        left,
+        variance,
+        tail,
     )
-    for t in range(len(times)):
+    for t in range(end - begin):
         for b in range(bands):
-            flux[b, begin + t] = amplitude * mean[t * bands + b]
+            flux[row, b, begin + t] = amplitude * mean[t * bands + b]
             if variance:
-                spread[b, begin + t] = amplitude**2 * max(left[t * bands + b], 0.0)
+                spread[row, b, begin + t] = amplitude**2 * max(left[t * bands + b], 0.0)
 
 
 @jit()
-def _span(mjd: Floats, times: Floats, begin: int) -> tuple[int, int, int]:
-    """Return the end of the window of grid times that starts at ``begin``, and the points that it is conditioned on."""
-    n = len(mjd)
+def _first_at(mjd: Floats, low: int, high: int, time: float) -> int:
+    """Return the first index in low .. high whose point is not before ``time``."""
+    while low < high:
+        middle = (low + high) // 2
+        if mjd[middle] < time:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@jit()
+def _span(mjd: Floats, start: int, stop: int, times: Floats, row: int, begin: int) -> tuple[int, int, int]:
+    """Return the end of the window of grid times that starts at ``begin``, and the points that it is conditioned on.
+
+    A window takes in grid times until a third of its points lie between them, then points on both sides, nearest first.
+    """
+    left = _first_at(mjd, start, stop, times[row, begin])
     end = begin + 1
-    while end < len(times) and (np.searchsorted(mjd, times[end]) - np.searchsorted(mjd, times[begin]) <= WINDOW // 3):
+    while end < times.shape[1] and _first_at(mjd, start, stop, times[row, end]) - left <= WINDOW // 3:
         end += 1
-    low = high = np.searchsorted(mjd, 0.5 * (times[begin] + times[end - 1]))
+    low = high = _first_at(mjd, start, stop, 0.5 * (times[row, begin] + times[row, end - 1]))
     while high - low < WINDOW:
-        before = times[begin] - mjd[low - 1] if low > 0 else np.inf
-        after = mjd[high] - times[end - 1] if high < n else np.inf
+        before = times[row, begin] - mjd[low - 1] if low > start else np.inf
+        after = mjd[high] - times[row, end - 1] if high < stop else np.inf
         if before <= after:
             low -= 1
         else:
@@ -112,80 +147,47 @@ def _span(mjd: Floats, times: Floats, begin: int) -> tuple[int, int, int]:
 
 
 @jit()
-def _one(
+def predict(
+    rows: Ints,
+    offsets: Ints,
     mjd: Floats,
     flux: Floats,
     error: Floats,
     wave: Floats,
+    amplitude: Floats,
+    tau: Floats,
     times: Floats,
     waves: Floats,
-    amplitude: float,
-    tau: float,
     cut: float,
     tail: float,
     variance: bool,
     work: Scratch,
     mean: Floats,
     spread: Floats,
-) -> float:
-    """Predict one curve, in windows if it is long; return its log likelihood (not a number for windows)."""
-    begin, value = 0, np.nan
-    whole = len(mjd) <= LIMIT
-    while begin < len(times) or (whole and begin == 0):
-        end, low, high = len(times), 0, len(mjd)
-        if not whole:
-            end, low, high = _span(mjd, times, begin)
-        value = _condition(mjd[low:high], flux[low:high], error[low:high], wave[low:high], amplitude, tau, cut, work)
-        if end == 0:
-            break
-        reach = banded.reach_days(cut * (np.min(error[low:high]) / amplitude) ** 2, tau)
-        _evaluate(
-            high - low, mjd[low], times[begin:end], waves, amplitude, tau, reach, tail, variance, work, mean, spread,
-            begin,
-        )  # fmt: skip
-        begin = end
-    return value if whole else np.nan
-
-
-@jit()
-def predict_curves(
-    offsets: Ints,
-    mjd: Floats,
-    flux: Floats,
-    error: Floats,
-    wave: Floats,
-    good: NDArray[np.bool_],
-    longest: int,
-    amplitude: Floats,
-    tau: Floats,
-    times: Floats,
-    waves: Floats,
-    rules: Floats,
-    variance: bool,
-    mean: Floats,
-    spread: Floats,
     values: Floats,
 ) -> None:
-    """Predict every good curve.
+    """Predict the curves ``rows``, in the precision of ``work``.
 
-    ``times`` (A, T) must be finite and in order. ``rules`` is (cut, tail, single): correlations below cut · min(error²)
-    are dropped; `banded.posterior`'s tail; curves with min(error²) / A² above ``single`` are computed in float32.
+    ``times`` (A, T) must be finite and in order. Correlations below cut · min(error²) / A² are dropped; ``tail`` is
+    `banded.posterior`'s. Writes mean and spread (A, B, T) and values (A,), the log likelihood (windows: stays).
     """
-    size, cells = min(longest, LIMIT), times.shape[1] * len(waves)
-    double = _scratch(size, cells, np.zeros(1, np.float64))
-    single = _scratch(size, cells, np.zeros(1, np.float32))
-    for row in range(len(offsets) - 1):
-        if not good[row]:
-            continue
-        points = slice(offsets[row], offsets[row + 1])
-        a, t = amplitude[row], tau[row]
-        if (np.min(error[points]) / a) ** 2 > rules[2] and np.max(np.abs(flux[points])) < 1e15 * a:
-            values[row] = _one(
-                mjd[points], flux[points], error[points], wave[points], times[row], waves, a, t, rules[0], rules[1],
-                variance, single, mean[row], spread[row],
-            )  # fmt: skip
-        else:
-            values[row] = _one(
-                mjd[points], flux[points], error[points], wave[points], times[row], waves, a, t, rules[0], rules[1],
-                variance, double, mean[row], spread[row],
-            )  # fmt: skip
+    for row in rows:
+        start, stop, begin = offsets[row], offsets[row + 1], np.int64(0)
+        whole = stop - start <= LIMIT
+        end, low, high = times.shape[1], start, stop
+        while True:
+            if not whole and begin < times.shape[1]:
+                end, low, high = _span(mjd, start, stop, times, row, begin)
+            elif not whole:
+                break
+            value, reach = _condition(low, high - low, mjd, flux, error, wave, amplitude[row], tau[row], cut, work)
+            if whole:
+                values[row] = value
+            if end > begin:
+                _evaluate(
+                    high - low, mjd[low], row, begin, end, times, waves, amplitude[row], reach, tail, variance, work,
+                    mean, spread,
+                )  # fmt: skip
+            begin = end
+            if begin >= times.shape[1]:
+                break

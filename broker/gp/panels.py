@@ -1,6 +1,6 @@
 """Instructions of a Cholesky factorisation by panels: rows in the lanes of a register, one register per column.
 
-Panel p holds rows p·W .. p·W + W - 1 (W lanes of 64 bytes); column k of it lies in items offset + k·W ff. of a flat array.
+Panel p holds rows p·W .. p·W + W - 1 (W lanes of 64 bytes); column k of it is items offset + k·W ff. of a flat array.
 Every tile is W columns wide and stays in W registers from its first load to its last store. A diagonal tile keeps the
 inverse of its diagonal.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
@@ -67,7 +67,7 @@ def _index(value: int) -> ir.Constant:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def corner(typingctx: Any, factor: Any, offset: Any, low: Any, high: Any) -> Any:
-    """Factorise the diagonal tile at columns high ff. of the panel at ``offset``; its columns before ``low`` are zero."""
+    """Factorise the diagonal tile at columns high ff. of the panel at ``offset``; it is zero before ``low``."""
     kind = simd.kind_of(factor)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -112,7 +112,7 @@ def square(typingctx: Any, target: Any, place: Any, factor: Any, offset: Any, lo
 
 @intrinsic  # type: ignore[untyped-decorator]
 def pull(typingctx: Any, factor: Any, place: Any, column: Any, vector: Any, item: Any, total: Any, spot: Any) -> Any:
-    """Add to W columns from ``column`` on of ``total`` (registers at ``spot`` ff.) panel times ``vector`` at ``item``."""
+    """Add the products of W columns of a panel and the register of ``vector`` at ``item`` to W registers of ``total``."""
     kind = simd.kind_of(factor)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:

@@ -9,9 +9,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from broker.core.batch import Floats, Ints
 from broker.core.jit import jit
+from broker.gp import vecchia
+from broker.gp.model import LOG_AMPLITUDE_RANGE as RANGE
+from broker.gp.model import LOG_TIME_SCALE_MAX as TOP
 
 Vec = NDArray[np.float64]
+Lanes = NDArray[np.float32]
+Work = tuple[Lanes, ...]
+
+SIZES = np.array([[24, 12], [24, 12], [24, 12], [40, 20]])
+"""Points of a Vecchia block with its conditioning points, and of the block, in each stage of the search."""
 
 COARSE_S = np.array([0.5, 4.2, 7.2, 10.6])
 COARSE_A = np.array([[-3.2, -1.6, -0.3, 1.0], [-2.6, -1.2, 0.0, 1.4], [-2.0, -0.7, 0.4, 1.8], [-1.6, 0.0, 1.4, 3.2]])
@@ -21,24 +30,34 @@ TERMS = 6
 
 
 @jit()
-def coarse(start: float, s: Vec, a: Vec) -> None:
+def coarse(s: Vec, a: Vec) -> None:
     """Fill s (4,) and a (16,) with the first grid; lane l is at s[l % 4], a[l]."""
     for i in range(4):
         s[i] = COARSE_S[i]
         for j in range(4):
-            a[j * 4 + i] = start + COARSE_A[i, j]
+            a[j * 4 + i] = COARSE_A[i, j]
 
 
 @jit()
-def stencil(centre: Vec, s: Vec, a: Vec, low: float, high: float, top: float) -> None:
+def stencil(centre: Vec, s: Vec, a: Vec) -> None:
     """Fill s and a with a slanted stencil: ``centre`` is (s, a, half width in s, half width in a, slant da/ds)."""
-    cs = min(max(centre[0], 0.0), top)
-    left, right = max(cs - centre[2], 0.0), min(cs + centre[2], top)
+    cs = min(max(centre[0], 0.0), TOP)
+    left, right = max(cs - centre[2], 0.0), min(cs + centre[2], TOP)
     for i in range(4):
         s[i] = left + (right - left) * 0.5 * (STEPS[i] + 1.0)
         for j in range(4):
             value = centre[1] + centre[4] * (s[i] - centre[0]) + centre[3] * STEPS[j]
-            a[j * 4 + i] = min(max(value, low), high)
+            a[j * 4 + i] = min(max(value, -RANGE), RANGE)
+
+
+@jit()
+def best_of(values: Vec) -> int:
+    """Return the index of the largest value."""
+    best = 0
+    for lane in range(1, 16):
+        if values[lane] > values[best]:
+            best = lane
+    return best
 
 
 @jit()
@@ -48,7 +67,7 @@ def quadratic(centre: Vec, s: Vec, a: Vec, values: Vec, terms: Vec) -> bool:
     Returns whether the fit is sound (at least six finite values, no singular matrix).
     """
     matrix = np.zeros((TERMS, TERMS + 1))
-    best = np.max(values)
+    best = values[best_of(values)]
     finite = 0
     row = np.empty(TERMS)
     for lane in range(16):
@@ -87,28 +106,101 @@ def _solve(matrix: Vec, terms: Vec) -> bool:
 
 
 @jit()
-def recentre(centre: Vec, s: Vec, a: Vec, values: Vec, reach: float, low: float, high: float, top: float) -> None:
+def recentre(centre: Vec, s: Vec, a: Vec, values: Vec, reach: float) -> None:
     """Move ``centre`` to the top of the quadratic and give it the quadratic's slant and widths.
 
     The move stays within ``reach`` half widths and the bounds (log A² in low .. high, log τ² in 0 .. top). Without a
     sound quadratic with a maximum: to the best point, same widths.
     """
     terms = np.zeros(TERMS)
-    best = int(np.argmax(values))
     sound = quadratic(centre, s, a, values, terms)
     hxx, hxy, hyy = -2.0 * terms[3], -terms[4], -2.0 * terms[5]
     determinant = hxx * hyy - hxy * hxy
     if not (sound and hyy > 1e-9 and determinant > 1e-9 * hyy):
-        shift = s[best % 4] - centre[0]
-        centre[0], centre[1] = centre[0] + shift, a[best]
+        best = best_of(values)
+        centre[0], centre[1] = s[best % 4], a[best]
         return
     x = (terms[1] * hyy - terms[2] * hxy) / determinant
-    x = min(max(x, -reach, -centre[0] / centre[2]), reach, (top - centre[0]) / centre[2])
+    x = min(max(x, -reach, -centre[0] / centre[2]), reach, (TOP - centre[0]) / centre[2])
     middle = centre[1] + centre[4] * x * centre[2]
     y = (terms[2] - hxy * x) / hyy
-    y = min(max(y, -reach, (low - middle) / centre[3]), reach, (high - middle) / centre[3])
+    y = min(max(y, -reach, (-RANGE - middle) / centre[3]), reach, (RANGE - middle) / centre[3])
     slope = -hxy / hyy * centre[3] / centre[2]
     centre[0], centre[1] = centre[0] + x * centre[2], middle + y * centre[3]
     centre[4] += slope
     centre[2] = min(max(centre[2] / np.sqrt(determinant / hyy), 0.15), 2.0)
     centre[3] = min(max(centre[3] / np.sqrt(hyy), 0.1), 1.5)
+
+
+@jit()
+def evaluate(n: int, reach: int, step: int, s: Vec, a: Vec, flux: Lanes, noise: Lanes, work: Work, values: Vec) -> None:
+    """Write the 16 log likelihoods at log τ² ``s`` (4,) and log A² ``a`` (16,) to ``values`` (16,)."""
+    apart_time, apart_wave, correlations, factor, pivots, rates, power, out = work
+    for i in range(4):
+        rates[i] = 3.0 * np.exp(-s[i])
+    for lane in range(16):
+        power[lane] = np.exp(a[lane])
+    vecchia.fill_correlations(apart_time, apart_wave, n, reach, rates, correlations)
+    vecchia.lanes(n, reach, step, flux, noise, correlations, power, factor, pivots, out)
+    for lane in range(16):
+        values[lane] = out[lane]
+
+
+def workspace(longest: int) -> Work:
+    """Return scratch arrays for curves of up to ``longest`` points."""
+    reach = vecchia.REACH
+    pairs = longest * reach
+    sizes = (pairs + 4, pairs + 4, 4 * pairs + 16, (reach + 1) * reach * 16, reach * 16, 4, 16, 16)
+    return tuple(np.zeros(size, dtype=np.float32) for size in sizes)
+
+
+def fit_curves(offsets: Ints, time: Lanes, wave: Lanes, flux: Lanes, noise: Lanes) -> tuple[Vec, Vec, Vec]:
+    """Return log A² and log τ² at the maximum of the likelihood, and its logarithm there: (A,) each.
+
+    Parameters
+    ----------
+    offsets : (A + 1,)
+        Points of curve i are offsets[i] .. offsets[i + 1] - 1; none is empty.
+    time, wave : (D,) float32
+        Days from the curve's first point, in order; wavelength in units of 6000 Å / √3.
+    flux, noise : (D,) float32
+        Flux in units of the curve's start amplitude, and squared error.
+    """
+    found = np.empty((3, len(offsets) - 1))
+    work, state = workspace(int(np.diff(offsets).max())), np.zeros(4 + 16 + 16 + 5)
+    _fit_curves(offsets, time, wave, flux, noise, work, state[:4], state[4:20], state[20:36], state[36:], found)
+    return found[0], found[1], found[2]
+
+
+@jit()
+def _fit_curves(
+    offsets: Ints,
+    time: Lanes,
+    wave: Lanes,
+    flux: Lanes,
+    noise: Lanes,
+    work: Work,
+    s: Vec,
+    a: Vec,
+    values: Vec,
+    centre: Vec,
+    found: Floats,
+) -> None:
+    for row in range(len(offsets) - 1):
+        first, n = offsets[row], offsets[row + 1] - offsets[row]
+        y, v = flux[first : first + n], noise[first : first + n]
+        vecchia.fill_pairs(time[first : first + n], wave[first : first + n], n, work[0], work[1])
+        for stage in range(len(SIZES)):
+            if stage == 0:
+                coarse(s, a)
+            else:
+                stencil(centre, s, a)
+            evaluate(n, SIZES[stage, 0], SIZES[stage, 1], s, a, y, v, work, values)
+            if stage == 0:
+                best = best_of(values)
+                centre[0], centre[1], centre[2], centre[3], centre[4] = s[best % 4], a[best], 2.0, 1.2, 0.3
+            else:
+                recentre(centre, s, a, values, 1.5)
+        found[0, row] = min(max(centre[1], -RANGE), RANGE)
+        found[1, row] = min(max(centre[0], 0.0), TOP)
+        found[2, row] = values[best_of(values)]

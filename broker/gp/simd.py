@@ -11,7 +11,7 @@ import operator
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils, types
 from numba.core.typing import signature
 from numba.core.typing.templates import AbstractTemplate, infer_global
@@ -21,7 +21,7 @@ _FLAGS = ("contract",)
 _ESTIMATE = ("contract", "afn", "arcp", "nsz", "reassoc", "ninf")  # lets LLVM use the machine's reciprocal estimates
 
 
-class Vector(types.Type):  # type: ignore[misc]
+class Vector(types.Type):
     """Numba type of ``lanes`` floats of ``bits`` 32 or 64."""
 
     def __init__(self, bits: int, lanes: int) -> None:
