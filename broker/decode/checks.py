@@ -1,4 +1,4 @@
-"""Checks that both surveys share: is this alert on the sky, and in time?"""
+"""Checks that both surveys share: whether an alert is on the sky and in time."""
 
 from __future__ import annotations
 

@@ -1,91 +1,246 @@
-"""Packets in, columns out."""
+"""Packets in, columns out: the join of framing, schemas, programs and surveys."""
 
 from __future__ import annotations
 
-import io
-import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Any
 
-import fastavro
 import numpy as np
 
-from broker.core.batch import AlertBatch, LightCurves, PacketBatch
+from broker.core.batch import AlertBatch, Ints, LightCurves, PacketBatch
 from broker.core.outcomes import DeadLetter
 from broker.core.reasons import Dead
-from broker.decode import lsst, ztf
-from broker.decode._slow import fill
-from broker.decode.fields import Tables
+from broker.decode import framing, lsst, machine, ztf
+from broker.decode.compile import Program
+from broker.decode.fields import Problem, Tables
 from broker.decode.limits import Limits, Reject
+from broker.decode.programs import Entry, Programs
 from broker.decode.schemas import SchemaStore
 
 STAGE = "decode"
-SURVEYS = {"ztf": (ztf.PROJECTION, ztf.convert), "lsst": (lsst.PROJECTION, lsst.convert)}
+_CONVERT: dict[str, Callable[[Tables], tuple[AlertBatch, LightCurves, list[Problem]]]] = {
+    "ztf": ztf.convert,
+    "lsst": lsst.convert,
+}
+WRONG = {
+    machine.CUT: (Dead.MALFORMED, "the body ends before the record does"),
+    machine.LONG_VARINT: (Dead.MALFORMED, "a number is longer than ten bytes"),
+    machine.BAD_BRANCH: (Dead.MALFORMED, "the schema's union has no such branch"),
+    machine.BAD_LENGTH: (Dead.MALFORMED, "a string has a negative length"),
+    machine.BAD_SYMBOL: (Dead.MALFORMED, "the schema's enum has no such symbol"),
+    machine.TRAILING: (Dead.TRAILING_BYTES, "there are bytes behind the end of the record"),
+    machine.TOO_MANY_ITEMS: (Dead.BOUND_EXCEEDED, "more items than the bound on arrays"),
+    machine.TOO_DEEP: (Dead.BOUND_EXCEEDED, "records are nested too deeply"),
+    machine.TOO_LONG: (Dead.BOUND_EXCEEDED, "the body takes more steps than its bytes can need"),
+    machine.BAD_TYPE: (Dead.MISSING_FIELD, "the value is of a type that we do not read"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The alerts of one survey in a batch; row i of ``curves`` is row i of ``alerts``."""
+    """The alerts of one survey in a batch; row i of ``curves`` is row i of ``alerts``.
+
+    The curves are raw: neither sorted nor merged, the alerting detection first.
+    """
 
     alerts: AlertBatch
     curves: LightCurves
 
 
+@dataclass(frozen=True, slots=True)
+class Bodies:
+    """Where the bodies of A packets are that one program decodes.
+
+    Attributes
+    ----------
+    rows : (A,) int64
+        Rows of the packets in their batch.
+    owners : list of bytes, (A,)
+        What holds each body: the packet, or its decompressed block.
+    spans : (A, 3) int64
+        Address of the owner, of the body, and of the byte behind it.
+    """
+
+    rows: Ints
+    owners: list[bytes]
+    spans: Ints
+
+
 class Decoder:
-    """Decode packets of any survey that we know."""
+    """Decode packets of every survey that we know.
+
+    Parameters
+    ----------
+    schemas : SchemaStore
+        Where wire ids are resolved.
+    limits : Limits, optional
+    """
 
     def __init__(self, schemas: SchemaStore, limits: Limits | None = None) -> None:
         self._schemas = schemas
         self._limits = limits or Limits()
+        self._programs = Programs(self._limits)
 
     def __call__(self, batch: PacketBatch) -> tuple[list[Decoded], list[DeadLetter]]:
-        """Return the batch's alerts by survey, and its dead letters."""
-        dead: list[DeadLetter] = []
-        found: dict[str, list[Any]] = {}
-        for row, value in enumerate(batch.values):
+        """Return the batch's alerts, an entry per survey that is present, and its dead letters.
+
+        Every packet is a row of exactly one of them; rows are in the order of the batch.
+
+        Raises
+        ------
+        broker.core.errors.Wait
+            The schema registry is away.
+        """
+        known = self._programs.known
+        packets, frames = framing.frame(batch.values, known.table, self._limits)
+        dead = _Dead(batch)
+        for row in np.flatnonzero(frames[:, framing.STATUS] < 0).tolist():
+            dead.add(row, *framing.PROBLEMS[int(frames[row, framing.STATUS])])
+        decoded: dict[str, list[Decoded]] = {}
+        for entry, rows in self._group(batch.values, frames, known.entries, dead):
+            if entry.program is None:
+                reason, text = _because(entry.reject)
+                dead.all(rows, reason, text)
+                continue
+            bodies = self._bodies(batch.values, packets, frames, rows, dead)
+            if len(bodies.rows):
+                survey = entry.program.projection.survey
+                decoded.setdefault(survey, []).append(self._decode(entry.program, bodies, dead))
+        return [_joined(parts) for parts in decoded.values()], dead.letters()
+
+    def _group(self, values: list[bytes], frames: Ints, known: list[Entry], dead: _Dead) -> list[tuple[Entry, Ints]]:
+        """Return the rows of every schema in the batch; each wire id is resolved once."""
+        groups: dict[bytes, tuple[Entry, list[Ints]]] = {}
+
+        def put(entry: Entry, rows: Ints) -> None:
+            groups.setdefault(entry.text, (entry, []))[1].append(rows)
+
+        status, slots = frames[:, framing.STATUS], frames[:, framing.SLOT]
+        for slot in np.unique(slots[slots >= 0]).tolist():
+            put(self._programs.get(known[slot].text), np.flatnonzero(slots == slot))
+        for row in np.flatnonzero((status == framing.CONTAINER) & (slots < 0)).tolist():
+            start, size = frames[row, [framing.SCHEMA, framing.SCHEMA_SIZE]].tolist()
+            put(self._programs.get(values[row][start : start + size]), np.array([row]))
+        wire = np.flatnonzero(status == framing.WIRE)
+        ids = frames[wire, framing.ID]
+        for schema_id in np.unique(ids).tolist():
+            rows = wire[ids == schema_id]
             try:
-                record = read(value, self._schemas)
-                survey = "ztf" if "candidate" in record else "lsst"
-                if survey == "lsst" and "diaSource" not in record:
-                    raise Reject(Dead.MISSING_FIELD, "no survey's")
-                found.setdefault(survey, []).append((row, fill(record, SURVEYS[survey][0], row)))
-            except Reject as e:
-                dead.append(DeadLetter(row, STAGE, e.reason, str(e)))
-            except (EOFError, IndexError, ValueError, StopIteration, KeyError) as e:
-                dead.append(DeadLetter(row, STAGE, Dead.MALFORMED, repr(e)))
-        out = []
-        for survey, rows in found.items():
-            tables = Tables(
-                np.array([r for r, _ in rows]),
-                np.array([f[0] for _, f in rows]),
-                np.concatenate([np.array(f[1]) for _, f in rows]),
-                np.concatenate([[0], np.cumsum([len(f[1]) for _, f in rows])]),
-                [f[2] for _, f in rows],
-            )
-            alerts, curves, problems = SURVEYS[survey][1](tables)
-            bad = {p.index for p in problems}
-            dead += [DeadLetter(int(tables.rows[p.index]), STAGE, p.reason, p.text) for p in problems]
-            keep = np.array([i for i in range(len(alerts)) if i not in bad], dtype=np.int64)
-            out.append(Decoded(alerts.take(keep), curves.take(keep)))
-        return out, dead
+                put(self._programs.get(self._schemas.get(schema_id)), rows)
+            except Reject as reject:
+                dead.all(rows, *_because(reject))
+        return [(entry, np.sort(np.concatenate(rows))) for entry, rows in groups.values()]
+
+    def _bodies(self, values: list[bytes], packets: Ints, frames: Ints, rows: Ints, dead: _Dead) -> Bodies:
+        """Return where the bodies of ``rows`` are; a compressed one becomes bytes of its own."""
+        base = packets[rows, 0]
+        spans = np.stack((base, base + frames[rows, framing.BODY], base + frames[rows, framing.BODY_END]), axis=1)
+        owners = [values[row] for row in rows.tolist()]
+        keep = np.ones(len(rows), dtype=np.bool_)
+        for i in np.flatnonzero(frames[rows, framing.CODEC_SIZE] > 0).tolist():
+            start, size, body, end = frames[
+                rows[i], [framing.CODEC, framing.CODEC_SIZE, framing.BODY, framing.BODY_END]
+            ]
+            codec = owners[i][start : start + size]
+            if codec == b"null":
+                continue
+            try:
+                owners[i] = framing.decompress(codec, owners[i][body:end], self._limits)
+            except Reject as reject:
+                keep[i] = False
+                dead.add(int(rows[i]), *_because(reject))
+                continue
+            address = framing.address_of(owners[i])
+            spans[i] = address, address, address + len(owners[i])
+        return Bodies(
+            rows[keep], [owner for owner, kept in zip(owners, keep.tolist(), strict=True) if kept], spans[keep]
+        )
+
+    def _decode(self, program: Program, bodies: Bodies, dead: _Dead) -> Decoded:
+        """Run a program, and make columns of what it captured."""
+        tables, ends = run(program, bodies, self._limits)
+        for i in np.flatnonzero(ends[:, 0]).tolist():
+            reason, text = WRONG[int(ends[i, 0])]
+            dead.add(int(bodies.rows[i]), reason, text, program.names[int(ends[i, 1])])
+        alerts, curves, problems = _CONVERT[program.projection.survey](tables)
+        if not problems:
+            return Decoded(alerts, curves)
+        keep = np.ones(len(alerts), dtype=np.bool_)
+        for problem in problems:
+            if keep[problem.index]:
+                dead.add(int(tables.rows[problem.index]), problem.reason, problem.text)
+            keep[problem.index] = False
+        index = np.flatnonzero(keep)
+        return Decoded(alerts.take(index), curves.take(index))
 
 
-def read(packet: bytes, schemas: SchemaStore) -> dict[str, Any]:
-    """Return the record in ``packet``, for people."""
-    if not packet:
-        raise Reject(Dead.EMPTY, "0 bytes")
-    if packet[:4] == b"Obj\x01":
-        return next(fastavro.reader(io.BytesIO(packet)))
-    if packet[0] == 0:
-        schema = fastavro.parse_schema(json.loads(schemas.get(int.from_bytes(packet[1:5], "big"))))
-        return fastavro.schemaless_reader(io.BytesIO(packet[5:]), schema, None)
-    raise Reject(Dead.BAD_MAGIC, "neither an Avro container nor the wire format")
+def run(program: Program, bodies: Bodies, limits: Limits) -> tuple[Tables, Ints]:
+    """Run a program over bodies; return what it captured of the good ones, and how each body ended (A, 3)."""
+    count, projection = len(bodies.rows), program.projection
+    total = int((bodies.spans[:, 2] - bodies.spans[:, 1]).sum())
+    alerts = np.empty((count, len(projection.alert_null)), dtype=np.int64)
+    points = np.empty((total // 256 + 16 * count, projection.point_words), dtype=np.int64)
+    first, ends = np.zeros(count + 1, dtype=np.int64), np.zeros((count, 3), dtype=np.int64)
+    seen = np.zeros(len(projection.point_null) * machine.HISTORY_WORDS, dtype=np.int64)
+    most = np.array([limits.array_items, limits.packet_items], dtype=np.int64)
+    done, rows = machine.run(program.code, most, seen, bodies.spans, alerts, points, first, ends, 0)
+    while done < count:
+        larger = np.empty((max(2 * len(points), 2 * rows), projection.point_words), dtype=np.int64)
+        larger[: first[done]] = points[: first[done]]
+        points = larger
+        done, rows = machine.run(program.code, most, seen, bodies.spans, alerts, points, first, ends, done)
+    good = ends[:, 0] == 0
+    if good.all():
+        return Tables(bodies.rows, alerts, points[: first[-1]], first, bodies.owners), ends
+    owners = [owner for owner, kept in zip(bodies.owners, good.tolist(), strict=True) if kept]
+    starts = np.concatenate((first[:-1][good], first[-1:]))
+    return Tables(bodies.rows[good], alerts[good], points[: first[-1]], starts, owners), ends
 
 
-def stamps(packet: bytes, schemas: SchemaStore) -> dict[str, bytes]:
-    """Return the packet's cutouts by name; ZTF's are gzip'ed FITS, Rubin's plain FITS."""
-    found = {}
-    for name, value in read(packet, schemas).items():
-        if name.startswith("cutout") and value is not None:
-            found[name] = value["stampData"] if isinstance(value, dict) else value
-    return found
+class _Dead:
+    """The dead letters of a batch; the first reason that is found stands."""
+
+    def __init__(self, batch: PacketBatch) -> None:
+        self._batch = batch
+        self._letters: dict[int, DeadLetter] = {}
+
+    def add(self, row: int, reason: Dead, text: str, field: str = "") -> None:
+        """Note why the packet in ``row`` is dead, and the field where it was found."""
+        batch = self._batch
+        where = f"{batch.topics[row]} partition {batch.partitions[row]} offset {batch.offsets[row]}"
+        sentence = f"{where}: {text}" + (f" (at {field})" if field else "")
+        self._letters.setdefault(row, DeadLetter(row, STAGE, reason, sentence))
+
+    def all(self, rows: Ints, reason: Dead, text: str) -> None:
+        """Note why the packets in ``rows`` (n,) are dead."""
+        for row in rows.tolist():
+            self.add(row, reason, text)
+
+    def letters(self) -> list[DeadLetter]:
+        """Return the dead letters by row."""
+        return [self._letters[row] for row in sorted(self._letters)]
+
+
+def _because(reject: Reject | None) -> tuple[Dead, str]:
+    return (Dead.INTERNAL, "") if reject is None else (reject.reason, str(reject))
+
+
+def _joined(parts: list[Decoded]) -> Decoded:
+    """Return the alerts of one survey that different programs decoded, in the order of the batch."""
+    if len(parts) == 1:
+        return parts[0]
+    columns: dict[str, Any] = {}
+    for column in (f.name for f in fields(AlertBatch) if f.name != "survey"):
+        pieces = [getattr(part.alerts, column) for part in parts]
+        is_list = isinstance(pieces[0], list)
+        columns[column] = [value for piece in pieces for value in piece] if is_list else np.concatenate(pieces)
+    alerts = AlertBatch(survey=parts[0].alerts.survey, **columns)
+    counts = np.concatenate([part.curves.counts for part in parts])
+    points = ("mjd", "flux_njy", "flux_err_njy", "band", "kind")
+    curves = LightCurves(
+        np.concatenate(([0], np.cumsum(counts))),
+        *(np.concatenate([getattr(part.curves, name) for part in parts]) for name in points),
+    )
+    order = np.argsort(alerts.rows, kind="stable")
+    return Decoded(alerts.take(order), curves.take(order))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from broker.core.errors import TocsinError
 from broker.core.reasons import Dead
 
 
@@ -28,14 +29,14 @@ class Limits:
     """
 
     packet_bytes: int = 16_000_000
-    array_items: int = 100_000
-    packet_items: int = 200_000
+    array_items: int = 50_000
+    packet_items: int = 100_000
     schema_bytes: int = 1_000_000
     schema_depth: int = 32
     instructions: int = 50_000
 
 
-class Reject(Exception):
+class Reject(TocsinError):
     """A packet that cannot become an alert; ``reason`` is a `Dead` code, the message one clause."""
 
     def __init__(self, reason: Dead, text: str) -> None:
