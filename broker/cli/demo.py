@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,8 @@ def demo(out: Path, ztf: int, lsst: int, seed: int) -> None:
     from broker.cli.replay import to_directory
 
     _fresh(out)
-    settings = load()
+    with as_file(files("broker") / "deploy" / "config" / "demo.toml") as path:
+        settings = load(path)
     click.echo(f"demo: simulating {ztf} ZTF and {lsst} Rubin packets into {out}/packets ...")
     transients = _simulate(out, {"ztf": ztf, "lsst": lsst}, seed, settings)
     click.echo("demo: decode, light curves, Gaussian process, networks, annotations ...")
@@ -64,14 +66,15 @@ def _simulate(out: Path, objects: dict[str, int], seed: int, settings: Settings)
 
     simulate.install_schema(settings.run.cache_dir / "schemas")
     due = set()
+    (out / "packets").mkdir()
     with (out / "truth.jsonl").open("w") as truth:
         for survey, n in objects.items():
-            folder = out / "packets" / survey
-            folder.mkdir(parents=True)
             for number, packet in enumerate(simulate.night(survey, n, seed, history="short")):
                 whole = number != n // 2
                 size = len(packet.value) if whole else len(packet.value) // 2
-                (folder / f"{packet.truth.alert_id}.avro").write_bytes(packet.value[:size])
+                # a name that begins with the time mixes the surveys as a night does
+                name = f"{packet.timestamp_ms}-{survey}-{packet.truth.alert_id}.avro"
+                (out / "packets" / name).write_bytes(packet.value[:size])
                 truth.write(packet.truth.as_json() + "\n")
                 if whole and _is_due(packet):
                     due.add(packet.truth.alert_id)

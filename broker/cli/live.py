@@ -64,7 +64,8 @@ class Watched:
         scored = [r for r in outcomes.records if r.topic in self.primary and outcomes.code[r.row] == 0]
         self.latest.extend(_annotation(record) for record in scored[-ROWS // 2 :])
         task = self.progress.tasks[0]
-        self.progress.update(task.id, advance=len(batch), rate=task.speed or 0.0)
+        rate = (task.completed + len(batch)) / max(task.elapsed or 0.0, 1e-3)
+        self.progress.update(task.id, advance=len(batch), rate=rate)
         if self.live is not None:
             self.live.update(Group(table(self.latest), self.progress))
 
@@ -73,6 +74,7 @@ class Watched:
         """Draw while the block runs; without a terminal, only the final state is printed."""
         with Live(Group(table(self.latest), self.progress), console=self.console, refresh_per_second=8) as self.live:
             yield
+        self.console.print()
 
 
 def table(annotations: Iterable[dict[str, Any]]) -> Table:
