@@ -44,7 +44,8 @@ class RealKafka:
         return name
 
     def make(self, name: str, partitions: int = 1, **config: str) -> None:
-        for future in self.admin.create_topics([NewTopic(name, partitions, config=config)]).values():
+        admin = self.admin  # must outlive its futures
+        for future in admin.create_topics([NewTopic(name, partitions, config=config)]).values():
             future.result()
 
     def send(self, topic: str, values: list[bytes], partition: int | None = None) -> None:

@@ -212,12 +212,16 @@ def _format(java: str, libs: Path, directory: Path) -> None:
 
 
 def _start(java: str, libs: Path, directory: Path, heap: str) -> None:
-    with (directory / "server.log").open("ab") as log:
-        server = subprocess.Popen(
-            [*_jvm(java, libs, heap), "kafka.Kafka", str(directory / "server.properties")],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=directory,
-        )  # fmt: skip
-    (directory / "pid").write_text(str(server.pid))
+    """Start the server in a session of its own: it outlives this process and its terminal."""
+    command = [*_jvm(java, libs, heap), "kafka.Kafka", str(directory / "server.properties")]
+    log = str(directory / "server.log")
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    pid = os.posix_spawn(java, command, os.environ, file_actions=actions, setsid=True)
+    (directory / "pid").write_text(str(pid))
 
 
 def _jvm(java: str, libs: Path, heap: str) -> list[str]:
@@ -260,7 +264,9 @@ def _pid(directory: Path) -> int | None:
     except (OSError, ValueError):
         return None
     _reap(pid)
-    shown = subprocess.run(["ps", "-p", str(pid), "-o", "command="], capture_output=True, text=True, check=False).stdout
+    shown = subprocess.run(
+        ["ps", "-ww", "-p", str(pid), "-o", "command="], capture_output=True, text=True, check=False
+    ).stdout
     return pid if str(directory / "server.properties") in shown else None
 
 

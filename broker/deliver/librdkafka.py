@@ -60,6 +60,7 @@ def reader(config: dict[str, Any]) -> dict[str, Any]:
         **_QUIET,
         "fetch.message.max.bytes": 16 * 2**20,
         "fetch.queue.backoff.ms": 5,
+        "fetch.wait.max.ms": 20,  # how long the server holds the answer that a partition has ended
         **_without(config, _PRODUCER_ONLY),
         "group.id": "tocsin-reader",
         "enable.auto.commit": False,
