@@ -143,8 +143,6 @@ class Decoder:
                 rows[i], [framing.CODEC, framing.CODEC_SIZE, framing.BODY, framing.BODY_END]
             ]
             codec = owners[i][start : start + size]
-            if codec == b"null":
-                continue
             try:
                 owners[i] = framing.decompress(codec, owners[i][body:end], self._limits)
             except Reject as reject:

@@ -21,7 +21,7 @@ from broker.core.batch import Ints
 from broker.core.jit import jit
 from broker.core.reasons import Dead
 from broker.decode.limits import Limits, Reject
-from broker.decode.machine import load_i64, load_u8, load_u64, signed, varint, word
+from broker.decode.machine import load_i64, load_u8, load_u32, load_u64, signed, varint, word
 
 # What a packet is, or why it is nothing.
 WIRE, CONTAINER = 0, 1
@@ -47,6 +47,7 @@ _SCHEMA_KEY = int.from_bytes(b"avro.schema"[:8], "little")
 _SCHEMA_TAIL = int.from_bytes(b"avro.schema"[3:], "little")
 _CODEC_KEY = int.from_bytes(b"avro.codec"[:8], "little")
 _CODEC_TAIL = int.from_bytes(b"avro.codec"[2:], "little")
+_NULL = int.from_bytes(b"null", "little")
 _MAGIC = 0x016A624F  # Obj\x01, little-endian
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 
@@ -133,7 +134,8 @@ def _header(p: int, end: int, base: int, frame: Ints) -> int:
             if key_size == 11 and load_i64(key) == _SCHEMA_KEY and load_i64(key + 3) == _SCHEMA_TAIL:
                 frame[SCHEMA], frame[SCHEMA_SIZE] = value - base, size
             elif key_size == 10 and load_i64(key) == _CODEC_KEY and load_i64(key + 2) == _CODEC_TAIL:
-                frame[CODEC], frame[CODEC_SIZE] = value - base, size
+                plain = size == 4 and load_u32(value) == _NULL
+                frame[CODEC], frame[CODEC_SIZE] = value - base, 0 if plain else size
 
 
 @jit()
@@ -189,10 +191,7 @@ def _frame(packets: Ints, known: Ints, most: int, frames: Ints) -> None:
                 for k in range(1, 5):
                     frame[ID] = frame[ID] << 8 | load_u8(base + k)
                 frame[BODY], frame[BODY_END] = 5, size
-        elif (
-            size < 4
-            or load_u8(base) | load_u8(base + 1) << 8 | load_u8(base + 2) << 16 | load_u8(base + 3) << 24 != _MAGIC
-        ):
+        elif size < 4 or load_u32(base) != _MAGIC:
             frame[STATUS] = BAD_MAGIC
         else:
             frame[STATUS] = _container(base, base + size, table, count, frame)

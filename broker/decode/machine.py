@@ -148,6 +148,7 @@ def _signed() -> Callable[[Any], int]:
 
 
 load_u8 = _loader(8, real=False, signed=True)
+load_u32 = _loader(32, real=False, signed=True)
 load_u64 = _loader(64, real=False, signed=False)
 load_i64: Callable[[int], int] = _loader(64, real=False, signed=True)
 load_f32 = _loader(32, real=True, signed=True)
