@@ -1,7 +1,4 @@
-"""Packets out to where the survey would put them: files, a nightly tarball, a Kafka topic; untouched.
-
-Used by ``tocsin simulate`` and by raw replays.
-"""
+"""Simulated packets out to where the survey would put them: files, a nightly tarball, a Kafka topic."""
 
 from __future__ import annotations
 
@@ -154,7 +151,9 @@ class KafkaTarget:
 def _kafka(config: dict[str, Any], topic: str, partitions: int) -> Iterator[KafkaTarget]:
     large = {"retention.ms": str(_WEEK_MS), "max.message.bytes": str(librdkafka.LARGEST_MESSAGE)}
     create(config, [TopicSpec(topic, partitions, large)])
-    producer = Producer(librdkafka.producer(config, None))
+    # ZTF's stamps are compressed already, and zstd on Rubin's costs more CPU than it saves
+    settings = {"compression.type": "none", "queue.buffering.max.kbytes": 128 * 1024, **config}
+    producer = Producer(librdkafka.producer(settings, None))
     target = KafkaTarget(producer, topic)
     yield target
     left = producer.flush(_FLUSH_S)

@@ -5,8 +5,8 @@ What counts as one packet:
 - a regular file that is no archive: its bytes, untouched, whatever they are (a file of 0 bytes is a packet of 0
   bytes; `broker.decode` says what is wrong with it);
 - a record of a multi-record Avro container: a container of its own with that record
-  (`broker.decode.containers.split`); from a place on where such a file cannot be taken apart, the rest of it is one
-  last packet, so that the damage ends as a dead letter with its bytes and not as a stop;
+  (`broker.decode.containers.split`); what cannot be taken apart, the rest of a block or of the file, is one packet, so
+  that the damage ends as a dead letter with its bytes and not as a stop;
 - a regular member of a tar archive (``ztf_public_YYYYMMDD.tar.gz``), untouched. A damaged or cut archive gives the
   members before the damage and then raises `TocsinError`: how many packets are behind it cannot be known.
 
@@ -32,6 +32,8 @@ from broker.decode import containers
 PACKET_LIMIT = 32_000_000
 _MAGIC = b"Obj\x01"
 _SYNC = 16
+_ONE = 2  # the number 1 as Avro writes it: a block with one record is a packet when the header stands before it
+_GROUP = 4_000_000  # bytes of blocks taken apart at a time: the schema is compiled once for them
 _ZTF_GZ_BYTES = 47_000  # of a packet in the public tar.gz, where the schema of every packet packs well
 _ZTF_BYTES = 76_500
 
@@ -120,12 +122,18 @@ def _split(file: BinaryIO, limit: int) -> Iterator[bytes]:
     header = head[:start]
     del head  # a large container is read again, a block at a time
     file.seek(start)
+    pending: list[bytes] = []
     while block := _block(file, header[-_SYNC:], limit):
-        records = _records(header + block)
-        if records is None:
-            file.seek(-len(block), os.SEEK_CUR)
-            break
-        yield from records
+        alone = block[0] == _ONE
+        if not alone:
+            pending.append(block)
+        if pending and (alone or sum(map(len, pending)) > _GROUP):
+            yield from containers.split(header + b"".join(pending))
+            pending = []
+        if alone:
+            yield header + block
+    if pending:
+        yield from containers.split(header + b"".join(pending))
     rest = file.read(max(0, limit + 1 - len(header)))
     if rest:
         yield header + rest
@@ -148,13 +156,6 @@ def _block(file: BinaryIO, sync: bytes, limit: int) -> bytes:
         return block
     file.seek(place)
     return b""
-
-
-def _records(container: bytes) -> list[bytes] | None:
-    try:
-        return list(containers.split(container))
-    except ValueError:
-        return None
 
 
 def _one_record(data: bytes, start: int) -> bool:
