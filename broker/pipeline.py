@@ -6,7 +6,7 @@ packets -> decode -> operator's cuts -> merge -> science cuts -> grid -> GP -> s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -14,8 +14,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from broker.annotate import Findings, annotation_records
-from broker.core import schemas
+from broker.annotate import Findings, messages, schema
 from broker.core.bands import SURVEYS
 from broker.core.batch import AlertBatch, AnomalyScores, ClassScores, Ints, LightCurves, PacketBatch, Scores
 from broker.core.metrics import Metrics
@@ -208,14 +207,15 @@ class Pipeline:
         )
 
     def _records(self, alerts: AlertBatch, batch: PacketBatch, findings: Findings) -> list[Record]:
-        made = annotation_records(alerts, batch, findings, version=self.version, published_ms=self.clock_ms())
-        schema = schemas.latest("annotation")
-        destinations = self._destinations(alerts.survey, findings.scores, len(alerts))
+        values = messages(alerts, batch, findings, version=self.version, published_ms=self.clock_ms())
+        headers = schema().headers
         records = []
-        for annotation, row, copies in zip(made, alerts.rows.tolist(), destinations, strict=True):
-            key = annotation["objectId"].encode()
-            value = schema.encode(annotation)
-            records += [Record(row, topic, key, value, schema.headers) for topic in copies]
+        destinations = self._destinations(alerts.survey, findings.scores, len(alerts))
+        for value, object_id, row, copies in zip(
+            values, alerts.object_id, alerts.rows.tolist(), destinations, strict=True
+        ):
+            key = object_id.encode()
+            records += [Record(row, topic, key, value, headers) for topic in copies]
             if self.publishing.raw:
                 records.append(Record(row, self.publishing.topics.raw(alerts.survey), key, batch.values[row]))
         return records
@@ -241,7 +241,7 @@ class Pipeline:
         self.metrics.observe("stage_seconds", self.timer() - start, stage=stage)
 
 
-def _first_reason(alerts: int, tests: list[tuple[str, NDArray[np.bool_]]]) -> list[str]:
+def _first_reason(alerts: int, tests: Sequence[tuple[str, NDArray[np.bool_]]]) -> list[str]:
     """Return for each alert the name of the first test (A,) that is true, or ''."""
     reasons = np.full(alerts, "", dtype=object)
     for name, hit in reversed(tests):

@@ -1,5 +1,5 @@
-"""What Tocsin says about an alert, as records of our annotation schema."""
+"""What Tocsin says about an alert, encoded in our annotation schema."""
 
-from broker.annotate.annotation import Findings, annotation_records
+from broker.annotate.annotation import Findings, messages, schema
 
-__all__ = ["Findings", "annotation_records"]
+__all__ = ["Findings", "messages", "schema"]

@@ -1,20 +1,32 @@
-"""What Tocsin says of each alert, as records of our annotation schema.
+"""What Tocsin says of each alert: columns in, messages of our annotation schema out, without an object per alert.
 
-Columns come in, one record per alert goes out: this is the edge where a Python object per alert appears.
+The order of the fields is that of ``schemas/annotation/1.0``; tests compare with records that fastavro writes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from broker.annotate.columns import (
+    Column,
+    booleans,
+    constant,
+    doubles,
+    floats,
+    joined,
+    longs,
+    nullable,
+    text,
+    texts,
+)
 from broker.core.batch import AlertBatch, AnomalyScores, ClassScores, Floats, Ints, PacketBatch, Scores
+from broker.core.schemas import OwnSchema, frame_prefix, versions
 
-Json = dict[str, Any]
+END = b"\0"  # of an array or a map; also an empty one
+NAME = "tocsin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +66,15 @@ class Findings:
     rise_rate: Floats
 
 
-def annotation_records(
+def schema() -> OwnSchema:
+    """Return the version of the annotation schema that `messages` writes."""
+    return versions("annotation")["1.0"]
+
+
+def messages(
     alerts: AlertBatch, packets: PacketBatch, findings: Findings, *, version: str, published_ms: int
-) -> list[Json]:
-    """Return one record of the annotation schema per alert, in the order of ``alerts``.
+) -> list[bytes]:
+    """Return one annotation per alert in the wire format, in the order of ``alerts``.
 
     Parameters
     ----------
@@ -68,149 +85,135 @@ def annotation_records(
     published_ms : int
         Unix ms UTC, now.
     """
-    stamps = {"brokerIngestTimestamp": packets.ingest_ms, "brokerPublishTimestamp": published_ms}
-    broker = {"brokerName": "tocsin", "brokerVersion": version, **stamps}
-    parts = zip(
-        _alert_columns(alerts, findings),
-        _classifiers(findings.scores.classifiers, len(alerts)),
-        _anomaly(findings.scores.anomaly, len(alerts)),
+    if not len(alerts):
+        return []
+    n = len(alerts)
+    broker = longs([packets.ingest_ms, published_ms]).data.tobytes() + text(NAME) + text(version)
+    return joined(
+        constant(frame_prefix(schema().default_id), n),
+        _alert(alerts, findings),
+        _classifiers(findings.scores.classifiers, n),
+        _anomaly(findings.scores.anomaly, n),
         _points(alerts, findings),
         _summary(findings),
         _context(alerts, findings),
         _source(alerts, packets),
-        strict=True,
-    )
-    return [
-        {
-            **alert,
-            "classifiers": classifiers,
-            "anomaly": anomaly,
-            "points": points,
-            "summary": summary,
-            "context": context,
-            "source": source,
-            **broker,
-        }
-        for alert, classifiers, anomaly, points, summary, context, source in parts
-    ]
+        nullable(longs(alerts.published_ms), alerts.published_ms >= 0),
+        constant(broker, n),
+    ).rows()
 
 
-def _rows(**columns: Sequence[Any]) -> list[Json]:
-    names = tuple(columns)
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def _nullable(values: NDArray[Any]) -> list[float | None]:
-    """Return Python floats with None for NaN."""
-    return [None if value != value else value for value in values.tolist()]  # noqa: PLR0124 - NaN is not itself
-
-
-def _alert_columns(alerts: AlertBatch, findings: Findings) -> list[Json]:
-    names = (*findings.bands, "")  # band -1 is the last
-    return _rows(
-        alertId=alerts.alert_id.tolist(),
-        diaSourceId=alerts.dia_source_id.tolist(),
-        objectId=alerts.object_id,
-        survey=[alerts.survey] * len(alerts),
-        outcome=["unscored" if reason else "scored" for reason in findings.reason],
-        unscoredReason=[reason or None for reason in findings.reason],
-        ra=alerts.ra_deg.tolist(),
-        dec=alerts.dec_deg.tolist(),
-        mjd=alerts.mjd.tolist(),
-        band=[names[code] for code in alerts.band.tolist()],
-        flux=_nullable(alerts.flux_njy),
-        fluxErr=_nullable(alerts.flux_err_njy),
-        surveyPublishTimestamp=[None if ms < 0 else ms for ms in alerts.published_ms.tolist()],
+def _alert(alerts: AlertBatch, findings: Findings) -> Column:
+    bands = (*findings.bands, "")  # band -1 is the last
+    reasons = texts(findings.reason)
+    unscored = np.array([bool(reason) for reason in findings.reason])
+    return joined(
+        longs(alerts.alert_id),
+        longs(alerts.dia_source_id),
+        texts(alerts.object_id),
+        constant(text(alerts.survey), len(alerts)),
+        texts(["unscored" if reason else "scored" for reason in findings.reason]),
+        nullable(reasons, unscored),
+        doubles(alerts.ra_deg),
+        doubles(alerts.dec_deg),
+        doubles(alerts.mjd),
+        texts([bands[code] for code in alerts.band.tolist()]),
+        _number(doubles(alerts.flux_njy), alerts.flux_njy),
+        _number(doubles(alerts.flux_err_njy), alerts.flux_err_njy),
     )
 
 
-def _classifiers(classifiers: list[ClassScores], alerts: int) -> list[list[Json]]:
-    answers = [_classifier(scores) for scores in classifiers]
-    return [list(row) for row in zip(*answers, strict=True)] if answers else [[] for _ in range(alerts)]
+def _number(column: Column, values: NDArray[np.floating]) -> Column:
+    """Return a nullable column, null for NaN and infinity."""
+    return nullable(column, np.isfinite(values))
 
 
-def _classifier(scores: ClassScores) -> list[Json]:
-    model = {
-        "classifierName": scores.name,
-        "classifierVersion": scores.version,
-        "classifierParams": scores.weights_hash,
-    }
-    rows = zip(scores.reason, scores.probabilities.tolist(), map(_nullable, scores.uncertainty), strict=True)
-    return [
-        {**model, "reason": reason, "classifications": []}
-        if reason
-        else {
-            **model,
-            "reason": None,
-            "classifications": [
-                {"classId": class_id, "probability": p, "uncertainty": u}
-                for class_id, p, u in zip(scores.class_ids, probabilities, uncertainties, strict=True)
-            ],
-        }
-        for reason, probabilities, uncertainties in rows
-    ]
+def _classifiers(classifiers: list[ClassScores], rows: int) -> Column:
+    if not classifiers:
+        return constant(END, rows)
+    count = longs([len(classifiers)]).data.tobytes()
+    return joined(constant(count, rows), *(_classifier(c, rows) for c in classifiers), constant(END, rows))
 
 
-def _anomaly(scores: AnomalyScores | None, alerts: int) -> list[Json | None]:
+def _classifier(scores: ClassScores, rows: int) -> Column:
+    scored = np.array([not reason for reason in scores.reason])
+    model = text(scores.name) + text(scores.version) + text(scores.weights_hash)
+    items: list[Column] = [constant(longs([len(scores.class_ids)]).data.tobytes(), rows)]
+    for k, class_id in enumerate(scores.class_ids):
+        items.append(constant(longs([class_id]).data.tobytes(), rows))
+        items.append(floats(scores.probabilities[:, k]))
+        items.append(_number(floats(scores.uncertainty[:, k]), scores.uncertainty[:, k]))
+    return joined(
+        constant(model, rows),
+        nullable(texts(scores.reason), ~scored),
+        joined(*items).where(scored),
+        constant(END, rows),
+    )
+
+
+def _anomaly(scores: AnomalyScores | None, rows: int) -> Column:
     if scores is None:
-        return [None] * alerts
-    model = {"modelName": scores.name, "modelVersion": scores.version, "modelParams": scores.weights_hash}
-    parts = _rows(**{name: part.tolist() for name, part in scores.parts.items()})
-    return [
-        {**model, "reason": reason, "score": None, "parts": {}}
-        if reason
-        else {**model, "reason": None, "score": score, "parts": part}
-        for reason, score, part in zip(scores.reason, scores.score.tolist(), parts, strict=True)
+        return constant(b"\0", rows)
+    scored = np.array([not reason for reason in scores.reason])
+    model = b"\2" + text(scores.name) + text(scores.version) + text(scores.weights_hash)
+    return joined(
+        constant(model, rows),
+        nullable(texts(scores.reason), ~scored),
+        nullable(floats(scores.score), scored),
+        _map({name: np.where(scored, part, np.nan) for name, part in scores.parts.items()}),
+    )
+
+
+def _map(values: dict[str, NDArray[np.floating]]) -> Column:
+    """Return a map of float from columns (A,) by key, without the entries that are not finite."""
+    there = {key: np.isfinite(column) for key, column in values.items()}
+    count = np.sum(list(there.values()), axis=0)
+    entries = [
+        joined(constant(text(key), len(count)), floats(values[key])).where(present) for key, present in there.items()
     ]
+    return joined(longs(count).where(count > 0), *entries, constant(END, len(count)))
 
 
-def _points(alerts: AlertBatch, findings: Findings) -> list[Json]:
-    return _rows(
-        used=findings.used.tolist(),
-        notFinite=findings.not_finite.tolist(),
-        unknownBand=findings.unknown_band.tolist(),
-        duplicate=findings.duplicate.tolist(),
-        notPublic=alerts.not_public.tolist(),
+def _points(alerts: AlertBatch, findings: Findings) -> Column:
+    return joined(
+        longs(findings.used),
+        longs(findings.not_finite),
+        longs(findings.unknown_band),
+        longs(findings.duplicate),
+        longs(alerts.not_public),
     )
 
 
-def _by_band(bands: tuple[str, ...], values: Floats) -> list[dict[str, float]]:
-    """Return a map of band name to value per alert, without the NaN ones; ``values`` is (A, B)."""
-    return [
-        {band: value for band, value in zip(bands, row, strict=True) if value == value}  # noqa: PLR0124 - NaN
-        for row in values.tolist()
-    ]
-
-
-def _summary(findings: Findings) -> list[Json]:
-    return _rows(
-        nDetections=findings.counts[:, 0].tolist(),
-        nForced=findings.counts[:, 1].tolist(),
-        nLimits=findings.counts[:, 2].tolist(),
-        firstMjd=_nullable(findings.first_mjd),
-        lastMjd=_nullable(findings.last_mjd),
-        lastMag=_by_band(findings.bands, findings.last_mag),
-        riseRate=_by_band(findings.bands, findings.rise_rate),
+def _summary(findings: Findings) -> Column:
+    return joined(
+        longs(findings.counts[:, 0]),
+        longs(findings.counts[:, 1]),
+        longs(findings.counts[:, 2]),
+        _number(doubles(findings.first_mjd), findings.first_mjd),
+        _number(doubles(findings.last_mjd), findings.last_mjd),
+        _map(dict(zip(findings.bands, findings.last_mag.T, strict=True))),
+        _map(dict(zip(findings.bands, findings.rise_rate.T, strict=True))),
     )
 
 
-def _context(alerts: AlertBatch, findings: Findings) -> list[Json]:
-    return _rows(
-        realBogus=_nullable(alerts.real_bogus),
-        starGalaxy=_nullable(alerts.star_galaxy),
-        refDistance=_nullable(alerts.ref_distance_arcsec),
-        solarSystem=alerts.solar_system.tolist(),
-        solarSystemId=[name or None for name in alerts.solar_system_id],
-        negative=alerts.negative.tolist(),
-        repeated=findings.repeated.tolist(),
+def _context(alerts: AlertBatch, findings: Findings) -> Column:
+    named = np.array([bool(name) for name in alerts.solar_system_id])
+    return joined(
+        _number(floats(alerts.real_bogus), alerts.real_bogus),
+        _number(floats(alerts.star_galaxy), alerts.star_galaxy),
+        _number(floats(alerts.ref_distance_arcsec), alerts.ref_distance_arcsec),
+        booleans(alerts.solar_system),
+        nullable(texts(alerts.solar_system_id), named),
+        booleans(alerts.negative),
+        booleans(findings.repeated),
     )
 
 
-def _source(alerts: AlertBatch, packets: PacketBatch) -> list[Json]:
+def _source(alerts: AlertBatch, packets: PacketBatch) -> Column:
     rows = alerts.rows
-    return _rows(
-        topic=[packets.topics[row] for row in rows.tolist()],
-        partition=packets.partitions[rows].tolist(),
-        offset=packets.offsets[rows].tolist(),
-        timestamp=packets.timestamps_ms[rows].tolist(),
+    return joined(
+        texts([packets.topics[row] for row in rows.tolist()]),
+        longs(packets.partitions[rows]),
+        longs(packets.offsets[rows]),
+        longs(packets.timestamps_ms[rows]),
     )
