@@ -54,7 +54,7 @@ def of_points(curves: LightCurves, n_bands: int) -> tuple[Floats, Floats]:
     _pairs(*columns, curves.band, curves.kind, n_bands, _PAIR_EDGES, pairs)
     bands = np.full((n, n_bands, len(PER_BAND)), np.nan)
     _bands(*columns[:1], *columns[2:], curves.band, curves.kind, scale, bands)
-    return scale, np.concatenate((history, pairs, bands.reshape(n, -1)), axis=1)
+    return scale, np.concatenate((history, pairs, bands.reshape(n, n_bands * len(PER_BAND))), axis=1)
 
 
 @jit()

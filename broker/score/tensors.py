@@ -29,6 +29,8 @@ GP_SCALARS = (
 HOST = ("host_z", "host_z_err", "log_luminosity", "host_zero", "has_host_z")
 """``host_zero``: the redshift given is exactly 0, which is how PLAsTiCC says Galactic. NaN = none given."""
 
+_NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(8)
+
 
 @dataclass(frozen=True, slots=True)
 class Tensors:
@@ -162,14 +164,13 @@ def _of_host(n: int, host_z: Floats | None, host_z_err: Floats | None, log_scale
 
 
 def _distance_gpc(z: Floats) -> Floats:
-    """Return the luminosity distance (n,) in Gpc for H0 = 70, q0 = -0.55, to the accuracy of a photo-z.
+    """Return the luminosity distance (n,) in Gpc of a flat universe with H0 = 70, matter 0.3; NaN stays NaN.
 
-    Third order in y = z / (1 + z), which stays finite at high redshift (Cattoën & Visser 2007, jerk 1).
+    Eight Gauss-Legendre nodes: exact to 1e-4 up to redshift 5.
     """
-    y = z / (1.0 + z)
-    q0, j0 = -0.55, 1.0
-    series = y - 0.5 * (q0 - 3.0) * y**2 + (12.0 - 5.0 * q0 + 3.0 * q0**2 - j0) * y**3 / 6.0
-    return 299792.458 / 70.0 * series / 1000.0
+    place = 0.5 * z[:, None] * (_NODES + 1.0)
+    integral = 0.5 * z * (_NODE_WEIGHTS / np.sqrt(0.3 * (1.0 + place) ** 3 + 0.7)).sum(axis=1)
+    return np.asarray((1.0 + z) * integral * 299792.458 / 70.0 / 1000.0)
 
 
 def without_host(tensors: Tensors) -> Tensors:

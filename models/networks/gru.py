@@ -52,7 +52,7 @@ class Gru(nn.Module):
         x = with_mask(series, mask).transpose(1, 2)  # (A, C + 1, T)
         x = nn.functional.gelu(self.embed(x)).transpose(1, 2)  # (A, T / 2, W)
         states, last = self.gru(x)
-        pairs = mask.view(len(mask), -1, 2).any(dim=2)  # (A, T / 2)
+        pairs = mask.view(len(mask), mask.shape[1] // 2, 2).any(dim=2)  # (A, T / 2)
         features = torch.cat((last[0], pool(states, pairs), self.scalars(scalars)), dim=1)
         logits: Tensor = self.heads(features)
         return logits

@@ -78,7 +78,7 @@ class Transformer(nn.Module):
     def forward(self, series: Tensor, mask: Tensor, scalars: Tensor) -> Tensor:
         """Return logits (A, H, K) of series (A, T, C), mask (A, T) bool, scalars (A, S)."""
         x = self.embed(with_mask(series, mask).transpose(1, 2)).transpose(1, 2) + self.place  # (A, T / 2, W)
-        pairs = mask.view(len(mask), -1, 2).any(dim=2)
+        pairs = mask.view(len(mask), mask.shape[1] // 2, 2).any(dim=2)
         x = torch.cat((self.scalars(scalars).unsqueeze(1), x), dim=1)  # (A, 1 + T / 2, W)
         # The scalars' token is always there, so no row of the attention is empty.
         attend = torch.cat((torch.ones_like(pairs[:, :1]), pairs), dim=1)[:, None, None, :]

@@ -50,10 +50,10 @@ class Vrae(nn.Module):
 
     def decode(self, code: Tensor, series: Tensor) -> Tensor:
         """Return fluxes (A, T, B) over the flux scale, at the times of series (A, T, C)."""
-        time = series[..., -2:].reshape(len(series), -1, 4)  # (A, T / 2, 4)
+        time = series[..., -2:].reshape(len(series), series.shape[1] // 2, 4)  # (A, T / 2, 4)
         repeated = code.unsqueeze(1).expand(-1, time.shape[1], -1)
         states, _ = self.decoder(torch.cat((repeated, time), dim=2))
-        flux: Tensor = self.out(states).reshape(len(code), -1, self.bands)
+        flux: Tensor = self.out(states).reshape(len(code), series.shape[1], self.bands)
         return flux
 
     def forward(self, series: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:

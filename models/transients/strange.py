@@ -119,7 +119,9 @@ def fit(made: Examples, names: tuple[str, ...], seed: int, epochs: int, checkpoi
     network = _train(made, seed, epochs, checkpoint, show)
     code, error = encode(network, made.tensors, CPU)
     inputs = forest_inputs(code, made.tensors, names)
-    forest = Forest.from_sklearn(IsolationForest(TREES, max_samples=SAMPLES, random_state=seed).fit(inputs))
+    forest = Forest.from_sklearn(
+        IsolationForest(n_estimators=TREES, max_samples=min(SAMPLES, len(inputs)), random_state=seed).fit(inputs)
+    )
     return Fitted(network, forest, Ranks.of(error, forest.score(inputs)))
 
 
