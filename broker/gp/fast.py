@@ -29,9 +29,9 @@ class Fast:
         It uses float32 for curves with min(error²) / A² above this.
     """
 
-    cut: float = 1e-3
-    tail: float = 1e-6
-    single: float = 1e-3
+    cut: float = 3e-4
+    tail: float = 1e-5
+    single: float = 2e-3
 
     def fit(self, curves: LightCurves, wavelengths_aa: Floats) -> Fit:
         """Maximise the block-Vecchia likelihood of every curve."""

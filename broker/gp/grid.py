@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from broker.core.batch import Floats, Ints
 from broker.core.jit import jit
@@ -22,10 +23,9 @@ def scratch(points: int, grid: int, kind: type) -> Scratch:
     """Return arrays of type ``kind``: per point (6), factor, first columns, per grid point (4), tiles, scale."""
     wide = 64 // np.dtype(kind).itemsize
     size, cells = (points + wide - 1) // wide * wide, (grid + wide - 1) // wide * wide
-    point = (np.zeros(size, kind) for _ in range(6))
-    cell = (np.zeros(cells, kind) for _ in range(4))
-    factor, first = np.zeros(size * size, kind), np.zeros(size // wide, np.int64)
-    return (*point, factor, first, *cell, np.zeros(max(size, wide) * wide, kind), np.zeros(2, kind))
+    items = [size] * 6 + [size * size] + [cells] * 4 + [max(size, wide) * wide, 2]
+    arrays: list[NDArray[Any]] = [np.empty(n, kind) for n in items]
+    return (*arrays[:7], np.zeros(size // wide, np.int64), *arrays[7:])
 
 
 @jit()
@@ -41,7 +41,7 @@ def _condition(
     cut: float,
     work: Scratch,
 ) -> tuple[float, float]:
-    """Factorise points start .. start + n, fluxes in units of the amplitude; return log likelihood and reach in days."""
+    """Factorise n points from start on, fluxes in units of the amplitude; return log likelihood and reach, days."""
     time, waves, noise, fluxes, white, alpha, factor, first = work[:8]
     tiles, scale = work[12], work[13]
     wide = 64 // factor.itemsize
@@ -172,7 +172,8 @@ def predict(
     `banded.posterior`'s. Writes mean and spread (A, B, T) and values (A,), the log likelihood (windows: stays).
     """
     for row in rows:
-        start, stop, begin = offsets[row], offsets[row + 1], np.int64(0)
+        start, stop = offsets[row], offsets[row + 1]
+        begin = start - start  # an int64: a literal 0 would compile `_evaluate` twice
         whole = stop - start <= LIMIT
         end, low, high = times.shape[1], start, stop
         while True:

@@ -112,7 +112,7 @@ def square(typingctx: Any, target: Any, place: Any, factor: Any, offset: Any, lo
 
 @intrinsic  # type: ignore[untyped-decorator]
 def pull(typingctx: Any, factor: Any, place: Any, column: Any, vector: Any, item: Any, total: Any, spot: Any) -> Any:
-    """Add the products of W columns of a panel and the register of ``vector`` at ``item`` to W registers of ``total``."""
+    """Add W columns of a panel, times the register of ``vector`` at ``item``, to the W registers of ``total``."""
     kind = simd.kind_of(factor)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
