@@ -68,7 +68,9 @@ def packets(night: Night) -> Iterator[SimulatedPacket]:
     ids = _object_ids(night, objects)
     detected = _detected(objects, visits, measured, sigma)
     solar = objects.kind == sky.SOLAR_SYSTEM
-    forced = visits.used & (visits.used.sum(axis=1) > 1)[:, None] & ~solar[:, None]
+    newest = np.cumsum(visits.used[:, ::-1], axis=1)[:, ::-1]
+    kept = 340 + (440 * rng.beta(0.7, 2.0, n)).astype(np.int64)  # forced photometry does not go back as far
+    forced = visits.used & (newest <= kept[:, None]) & (visits.used.sum(axis=1) > 1)[:, None] & ~solar[:, None]
     own = np.zeros_like(detected)
     own[:, -1] = True
     common = (night, objects, visits, measured, sigma, np.stack([ra, dec], axis=1), ids)
@@ -80,7 +82,7 @@ def packets(night: Night) -> Iterator[SimulatedPacket]:
 def _visits(night: Night, objects: sky.Objects, band: Ints, sigma: Floats) -> _Visits:
     """Draw when the visits were: nights of many, within the time that the object has been there."""
     rng, n = night.rng, len(night.numbers)
-    many = rng.integers(340, _EPOCHS + 1, n) if night.history == "real" else rng.integers(0, 60, n)
+    many = rng.integers(420, _EPOCHS + 1, n) if night.history == "real" else rng.integers(0, 60, n)
     many[(rng.random(n) < night.mix.newborn) | (objects.kind == sky.SOLAR_SYSTEM)] = 0
     longest = rng.uniform(15.0, 75.0, n) if night.history == "real" else rng.uniform(60.0, 365.0, n)
     span = np.clip(objects.age_d * rng.uniform(0.7, 1.3, n), 2.5, longest)
