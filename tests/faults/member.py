@@ -1,0 +1,81 @@
+"""A member of the service as a process of its own, with a fast fake step, that kills itself where it is told to.
+
+``python -m tests.faults.member '{"mode": "kafka", ...}'``; TOCSIN_KILL_AT="6:3": SIGKILL when step 6 of the transaction
+is finished for the third time. It prints a line per finished batch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from broker.core.metrics import Recorded
+from broker.core.topics import Topics
+from broker.deliver.files import FileSink, FileSource
+from broker.deliver.kafka import KafkaSink, KafkaSource, claim_member
+from broker.deliver.loop import run, stop_on_signals
+from broker.deliver.types import Bounds, Hook, Sink, Source
+from tests.deliver.fakes import FakeStep, file_packets, primary
+
+from .broken import NoTransactions, OffsetsFirst
+
+
+def kill_at(wanted: str | None) -> Hook:
+    """Return a hook that kills this process when a step was finished so many times."""
+    number, times = map(int, (wanted or "0:0").split(":"))
+    seen = 0
+
+    def at(step: int) -> None:
+        nonlocal seen
+        seen += step == number
+        if step == number and seen == times:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if step == 9:
+            print("batch", flush=True)  # noqa: T201
+
+    return at
+
+
+def ends(options: dict[str, Any], topics: Topics, at: Hook) -> tuple[Source, Sink, str]:
+    """Return the source and the sink of the wanted mode."""
+    if options["mode"] == "files":
+        packets = file_packets(Path("/in"), options["count"])
+        return FileSource(packets), FileSink(Path(options["directory"]), primary=primary(topics), at=at), "files"
+    config, group = options["config"], options["group"]
+    member = claim_member(group, Path(options["cache"]), options["member"])
+    source = KafkaSource(config, [options["topic"]], group, refresh_s=2.0)
+    if options["mode"] == "no transactions":
+        return source, NoTransactions(config, topics, source, at), member.name
+    if options["mode"] == "offsets first":
+        return source, OffsetsFirst(config, topics, source, at), member.name
+    return source, KafkaSink(config, member.transactional_id, topics, at=at), member.name
+
+
+def main(options: dict[str, Any]) -> None:
+    stop = threading.Event()
+    topics = Topics(options["prefix"])
+    at = kill_at(os.environ.get("TOCSIN_KILL_AT"))
+    source, sink, member = ends(options, topics, at)
+    bounds = Bounds(max_alerts=options.get("batch", 50), max_wait_s=0.05)
+    step = FakeStep(topics, pause_s=options.get("pause_s", 0.0))
+    with stop_on_signals(stop):
+        run(
+            source,
+            step,
+            sink,
+            metrics=Recorded(),
+            bounds=bounds,
+            primary=primary(topics),
+            member=member,
+            stop=stop,
+            at=at,
+        )
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

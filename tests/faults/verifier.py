@@ -1,0 +1,141 @@
+"""The blind verifier: was every input delivered exactly once?
+
+It shares no code with the broker: a plain ``read_committed`` Kafka client, fastavro, and the schema files read from
+disk. What it calls an end: an annotation on an ``all`` topic, a dead letter, or a filtered offset of a ledger record.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fastavro
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
+
+SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
+
+Place = tuple[str, int, int]
+
+
+@dataclass(frozen=True)
+class Report:
+    """How many inputs there are, and what is wrong: inputs without an end or with several, ends without an input."""
+
+    inputs: int
+    lost: list[Place]
+    doubled: list[Place]
+    invented: list[Place]
+    ledger_differs: list[Place]
+
+    @property
+    def sound(self) -> bool:
+        return not (self.lost or self.doubled or self.invented or self.ledger_differs)
+
+    def __str__(self) -> str:
+        named = {
+            "lost": self.lost,
+            "doubled": self.doubled,
+            "invented": self.invented,
+            "not in ledger": self.ledger_differs,
+        }
+        return f"{self.inputs} inputs, " + ", ".join(
+            f"{len(found)} {name} {found[:3]}" for name, found in named.items()
+        )
+
+
+def verify_kafka(bootstrap: str, source_topics: list[str], prefix: str, surveys: tuple[str, ...] = ("ztf",)) -> Report:
+    """Compare the packets on ``source_topics`` with what was published under ``prefix``."""
+    inputs = [(m.topic(), m.partition(), m.offset()) for m in _messages(bootstrap, source_topics)]
+    annotations = _records(bootstrap, [f"{prefix}.{survey}.all" for survey in surveys], "annotation")
+    dead = _records(bootstrap, [f"{prefix}.dead-letters"], "deadletter")
+    ledgers = list(_records(bootstrap, [f"{prefix}.ledger"], "ledger"))
+    return _report(inputs, annotations, dead, ledgers)
+
+
+def verify_directory(directory: Path, inputs: list[Place]) -> Report:
+    """Compare ``inputs`` (path, 0, record) with the files of a replay."""
+    with (directory / "manifest.jsonl").open() as lines:
+        ledgers = [json.loads(line)["ledger"] for line in lines]
+    annotations = _containers(directory / "annotations")
+    return _report(inputs, annotations, _containers(directory / "dead_letters"), ledgers)
+
+
+def _report(
+    inputs: list[Place],
+    annotations: Iterable[dict[str, Any]],
+    dead: Iterable[dict[str, Any]],
+    ledgers: list[dict[str, Any]],
+) -> Report:
+    ends = Counter(_place(annotation["source"]) for annotation in annotations)
+    ends.update(_place(letter) for letter in dead)
+    ends.update(_place(filtered) for ledger in ledgers for filtered in ledger["filtered"])
+    claimed = Counter(
+        (source["topic"], source["partition"], offset)
+        for ledger in ledgers
+        for source in ledger["sources"]
+        for offset in range(source["first"], source["last"] + 1)
+    )
+    known = set(inputs)
+    assert len(known) == len(inputs)
+    return Report(
+        inputs=len(inputs),
+        lost=sorted(known - set(ends)),
+        doubled=sorted(place for place, count in ends.items() if count > 1),
+        invented=sorted(set(ends) - known),
+        ledger_differs=sorted(place for place in set(claimed) | set(ends) if claimed[place] != ends[place]),
+    )
+
+
+def _place(record: dict[str, Any]) -> Place:
+    return record["topic"], record["partition"], record["offset"]
+
+
+def _containers(folder: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.glob("*.avro")):
+        with path.open("rb") as file:
+            for record in fastavro.reader(file):
+                assert isinstance(record, dict)
+                yield record
+
+
+def _records(bootstrap: str, topics: list[str], schema: str) -> Iterator[dict[str, Any]]:
+    parsed = fastavro.parse_schema(json.loads((SCHEMAS / schema / "1.0" / "schema.avsc").read_text()))
+    for message in _messages(bootstrap, topics):
+        value = message.value()
+        assert value is not None
+        assert value[:1] == b"\0"
+        record = fastavro.schemaless_reader(io.BytesIO(value[5:]), parsed, None)
+        assert isinstance(record, dict)
+        yield record
+
+
+def _messages(bootstrap: str, topics: list[str]) -> Iterator[Message]:
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "blind-verifier",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 20,
+        }
+    )
+    known = consumer.list_topics(timeout=10).topics
+    waiting = {(topic, number) for topic in topics if topic in known for number in known[topic].partitions}
+    consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for topic, number in waiting])
+    while waiting:
+        message = consumer.poll(10)
+        assert message is not None, f"no answer of {waiting}"
+        error = message.error()
+        if error is None:
+            yield message
+        elif error.code() == KafkaError._PARTITION_EOF:
+            waiting.discard((message.topic() or "", message.partition() or 0))
+        else:
+            raise AssertionError(error)
+    consumer.close()
