@@ -22,7 +22,9 @@ def warm() -> None:
     from broker.core.metrics import Recorded
 
     began = time.monotonic()
-    pipeline = assemble.pipeline(load(), Recorded())
+    settings = load()
+    simulate.install_schema(settings.run.cache_dir / "schemas")
+    pipeline = assemble.pipeline(settings, Recorded())
     for survey in ("ztf", "lsst"):
         packets = [FilePacket("warm", i, p.value) for i, p in enumerate(simulate.night(survey, objects=4, seed=0))]
         pipeline(assemble.batch_of(packets))

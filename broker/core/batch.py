@@ -59,9 +59,9 @@ class FilePacket:
     Attributes
     ----------
     path : str
-        Absolute path of the file; for a member of a tarball, the tarball's path and the member's name.
+        Absolute path of the file; for a member of a tarball, the tarball's path.
     record : int
-        Number of the packet in it, from 0. (path, record) is the packet's identity in the ledger.
+        Number of the record or member in it, from 0. (path, record) is the packet's identity in the ledger.
     value : bytes
         The packet, untouched.
     """
