@@ -10,16 +10,23 @@ from broker.core.batch import Floats, Ints
 Float32s = NDArray[np.float32]
 
 
-def probabilities(logits: NDArray[np.floating], temperature: float) -> tuple[Float32s, Float32s]:
-    """Return the mean over heads (A, K) of softmax(logits / T) and its standard deviation over heads (A, K).
+def probabilities(
+    logits: NDArray[np.floating], temperature: float, prior: Floats | None = None
+) -> tuple[Float32s, Float32s]:
+    """Return the mean over heads (A, K) of softmax(logits / T + ln prior) and its standard deviation over heads (A, K).
 
     Parameters
     ----------
     logits : (A, H, K)
+        Of a network trained with even classes.
     temperature : float
         Above 1 softens.
+    prior : (K,), optional
+        How common the classes are where the probabilities are used; None: even, as in training.
     """
     scaled = np.asarray(logits, dtype=np.float64) / temperature
+    if prior is not None:
+        scaled += np.log(prior)
     scaled -= scaled.max(axis=2, keepdims=True)
     exp = np.exp(scaled)
     each = exp / exp.sum(axis=2, keepdims=True)

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from broker.core.bands import SURVEYS
 from broker.core.errors import TocsinError
+from broker.core.taxonomy import CLASS_IDS
 from broker.core.units import NJY_ZERO_POINT
-from broker.score.taxonomy import CLASS_IDS
 from broker.score.tensors import channel_names, scalar_names
 from broker.score.window import GridRule
 
@@ -27,7 +27,10 @@ class _Strict(BaseModel):
 
 
 class ClassPrior(_Strict):
-    """One column of a classifier: its class, and how common the published probabilities take it to be."""
+    """One column of a classifier: its class, and how common the published probabilities take it to be.
+
+    Training is with even classes; the correction is a shift of the logits by ln prior.
+    """
 
     id: int
     name: str
@@ -184,6 +187,8 @@ def check(card: Card, name: str) -> None:
     _equal(name, "scalars", card.scalars, scalar_names(card.survey, host=classifier))
     if not card.calibration.temperature > 0:
         raise TocsinError(f"model {name}: the temperature {card.calibration.temperature} is not positive")
+    if any(not c.prior > 0 for c in card.classes):
+        raise TocsinError(f"model {name}: the prior of a class is not positive")
 
 
 def read_weights(card: Card, root: Path | None = None) -> bytes:

@@ -57,7 +57,8 @@ class Classifier:
     def score(self, tensors: Tensors, n_detections: Ints, min_detections: int) -> ClassScores:
         """Return probabilities (A, K) and their uncertainty; NaN rows where a reason says why."""
         logits = run(self.network, tensors, self.device)
-        p, spread = probabilities(logits, self.card.calibration.temperature)
+        prior = np.array([c.prior for c in self.card.classes])
+        p, spread = probabilities(logits, self.card.calibration.temperature, prior)
         reason = reasons(n_detections < min_detections, ~tensors.finite | ~np.isfinite(p).all(axis=1))
         unscored = np.array([r != "" for r in reason], dtype=bool)
         p[unscored], spread[unscored] = np.nan, np.nan

@@ -19,8 +19,8 @@ import numpy as np
 
 from broker.core.batch import Floats, Ints, Kind, LightCurves
 from broker.core.errors import TocsinError
+from broker.core.taxonomy import BY_PLASTICC, CLASSES
 from broker.core.units import NJY_ZERO_POINT, PLASTICC_ZERO_POINT
-from broker.score.taxonomy import BY_PLASTICC, CLASSES
 
 WHEEL = "snmachine-2.0.0.post3-py3-none-any.whl"
 WHEEL_SHA256 = "09faca95f69566b36a0d798ce01d24b25cc11367fb3b5323c4aa552421f715da"
@@ -39,7 +39,7 @@ class Labelled:
         A objects, bands ugrizy, nJy; PLAsTiCC's detection flag decides between detection and forced.
     object_id : (A,) int64
     label : (A,) int64
-        Column of `broker.score.taxonomy.CLASSES`.
+        Column of `broker.core.taxonomy.CLASSES`.
     host_z, host_z_err : (A,) float64
         Photometric redshift of the host; exactly 0 for Galactic objects, as PLAsTiCC has it.
     moved_from_z : (A,) float64

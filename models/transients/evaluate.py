@@ -8,11 +8,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.core.batch import Floats, Ints
+from broker.core.taxonomy import CLASSES
 from broker.models.transients.examples import LAST_PACKET, WHOLE, Examples
 from broker.score.calibrate import calibration_error, fit_temperature, flat_log_loss, probabilities
-from broker.score.taxonomy import CLASSES
 
 N_CLASSES = len(CLASSES)
+MIX = {
+    "snia": 0.30,
+    "snibc": 0.05,
+    "snii": 0.12,
+    "sniax": 0.01,
+    "sn91bg": 0.015,
+    "kilonova": 0.005,
+    "mdwarf": 0.03,
+    "microlensing": 0.01,
+    "slsn": 0.015,
+    "tde": 0.015,
+    "rrlyrae": 0.13,
+    "eclipsing": 0.14,
+    "mira": 0.06,
+    "agn": 0.10,
+}
+"""The mix that published probabilities take for granted: rounded from magnitude-limited surveys (for transients the ZTF
+Bright Transient Survey), rare classes raised to what a follow-up programme still wants to hear of. A choice, on every
+card.
+"""
+PRIOR = np.array([MIX[c.slug] for c in CLASSES]) / sum(MIX.values())
 
 
 def folds_of(examples: Examples, n_folds: int, seed: int) -> Ints:
@@ -55,22 +76,24 @@ def classifier_metrics(examples: Examples, fold: Ints, logits: dict[str, NDArray
     """
     out: dict[str, Any] = {}
     for inputs, values in logits.items():
-        cooled = cross_fitted(values, examples.label, fold)
+        even = cross_fitted(values, examples.label, fold)
+        mixed = cross_fitted(values, examples.label, fold, PRIOR)
         for group, member in groups(examples).items():
-            rows = [
-                _one(cooled[s], examples.label[s]) for s in (member & (fold == k) for k in np.unique(fold)) if s.any()
-            ]
+            held = [s for s in (member & (fold == k) for k in np.unique(fold)) if s.any()]
+            rows = [_one(even[s], mixed[s], examples.label[s]) for s in held]
             out[f"{inputs}.{group}"] = {name: _mean_sd([row[name] for row in rows]) for name in rows[0]}
     return out
 
 
-def cross_fitted(logits: NDArray[np.float32], label: Ints, fold: Ints) -> NDArray[np.float32]:
+def cross_fitted(
+    logits: NDArray[np.float32], label: Ints, fold: Ints, prior: Floats | None = None
+) -> NDArray[np.float32]:
     """Return probabilities (N, K), each fold's at the temperature that fits the others (1 if there is none)."""
     out = np.empty((len(label), N_CLASSES), np.float32)
     for k in np.unique(fold):
         other = fold != k
         temperature = fit_temperature(logits[other], label[other]) if other.any() else 1.0
-        out[~other] = probabilities(logits[~other], temperature)[0]
+        out[~other] = probabilities(logits[~other], temperature, prior)[0]
     return out
 
 
@@ -90,14 +113,18 @@ def recall_at(score: Floats, positive: NDArray[np.bool_], false_positive_rate: f
     return float((score[positive] > np.quantile(score[~positive], 1.0 - false_positive_rate)).mean())
 
 
-def _one(p: NDArray[np.float32], label: Ints) -> dict[str, float]:
-    present = [k for k in range(N_CLASSES) if 0 < (label == k).sum() < len(label)]
-    even = 1.0 / np.bincount(label, minlength=N_CLASSES)[label]
+def _one(even: NDArray[np.float32], mixed: NDArray[np.float32], label: Ints) -> dict[str, float]:
+    """Return one fold's row: probabilities (n, K) for even classes and for the published mix."""
+    counts = np.bincount(label, minlength=N_CLASSES)
+    present = [k for k in range(N_CLASSES) if 0 < counts[k] < len(label)]
+    scores = even.astype(np.float64)
     return {
-        "flat_log_loss": flat_log_loss(p, label, N_CLASSES),
-        "accuracy": float((p.argmax(axis=1) == label).mean()),
-        "macro_auc": float(np.mean([area_under_curve(p[:, k].astype(np.float64), label == k) for k in present])),
-        "calibration_error_even_classes": calibration_error(p, label, even),
+        "flat_log_loss": flat_log_loss(even, label, N_CLASSES),
+        "flat_log_loss_as_published": flat_log_loss(mixed, label, N_CLASSES),
+        "accuracy": float((even.argmax(axis=1) == label).mean()),
+        "macro_auc": float(np.mean([area_under_curve(scores[:, k], label == k) for k in present])),
+        "calibration_error_even_classes": calibration_error(even, label, (1.0 / np.maximum(counts, 1))[label]),
+        "calibration_error_as_published": calibration_error(mixed, label, (PRIOR / np.maximum(counts, 1))[label]),
     }
 
 

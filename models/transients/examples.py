@@ -40,7 +40,7 @@ class Examples:
     tensors : Tensors
         With the host's redshift.
     label : (N,) int64
-        Column of `broker.score.taxonomy.CLASSES`.
+        Column of `broker.core.taxonomy.CLASSES`.
     object_id, version : (N,) int64
         Which object, in which version.
     n_detections : (N,) int64

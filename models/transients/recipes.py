@@ -17,6 +17,7 @@ from safetensors.torch import save
 from broker.core.bands import SURVEYS
 from broker.core.batch import Ints
 from broker.core.errors import TocsinError
+from broker.core.taxonomy import CLASSES
 from broker.core.units import NJY_ZERO_POINT
 from broker.models.transients import data, evaluate, examples, strange, train
 from broker.models.transients.examples import Examples
@@ -24,11 +25,11 @@ from broker.models.transients.train import Recipe
 from broker.score import card as cards
 from broker.score.calibrate import fit_temperature
 from broker.score.card import Calibration, Card, ClassPrior, Training, Weights
-from broker.score.taxonomy import CLASSES
 from broker.score.tensors import channel_names, scalar_names
 from broker.score.window import GridRule
 
 VERSION = "0.1.0"
+EPOCHS = {"gru": 16, "transformer": 12, "vrae": strange.EPOCHS}
 DATA = "PLAsTiCC training set (7,848 objects), from the PyPI wheel snmachine 2.0.0.post3"
 LICENCE = "BSD-3-Clause"
 DATA_LICENCE = "CC-BY-4.0 (PLAsTiCC), BSD-3-Clause (snmachine)"
@@ -103,7 +104,7 @@ def run(name: str, options: Options, show: Show) -> Card:
 
 def _classifier(name: str, options: Options, made: Examples, show: Show, begun: float) -> tuple[Card, bytes]:
     recipe = Recipe(MODELS[name][1], seed=options.seed)
-    recipe = replace(recipe, epochs=options.epochs or recipe.epochs)
+    recipe = replace(recipe, epochs=options.epochs or EPOCHS[recipe.network])
     folder = _folder(name, options)
     fold = evaluate.folds_of(made, max(options.folds, 2), options.seed)
     held = {inputs: [] for inputs in ("host_z", "no_host_z")}  # type: dict[str, list[NDArray[np.float32]]]
@@ -158,7 +159,6 @@ def _card(
     survey, network, summary = MODELS[name]
     classifier = network != "vrae"
     rule = GridRule()
-    prior = 1.0 / len(CLASSES)
     return Card(
         schema_version=1,
         name=name,
@@ -176,7 +176,7 @@ def _card(
         scalars=scalar_names(survey, host=classifier),
         network=network,
         config=config,
-        classes=tuple(ClassPrior(id=c.id, name=c.name, prior=prior) for c in CLASSES) if classifier else (),
+        classes=_classes() if classifier else (),
         calibration=Calibration(method="none", temperature=1.0, fitted_on=""),
         forest_inputs=(),
         training=Training(
@@ -185,10 +185,15 @@ def _card(
             command=f"tocsin train {name} --seed {options.seed} --epochs {options.epochs} --folds {options.folds}",
             date=datetime.now(UTC).date().isoformat(),
             seed=options.seed,
-            epochs=options.epochs or (Recipe(network).epochs if classifier else strange.EPOCHS),
+            epochs=options.epochs or EPOCHS[network],
             examples=len(made),
             seconds=round(seconds, 1),
         ),
         metrics=metrics,
         weights=Weights(file="", sha256="", bytes=0),
     )
+
+
+def _classes() -> tuple[ClassPrior, ...]:
+    priors = zip(CLASSES, evaluate.PRIOR, strict=True)
+    return tuple(ClassPrior(id=c.id, name=c.name, prior=round(float(prior), 5)) for c, prior in priors)

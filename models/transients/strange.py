@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from broker.core.batch import Floats, Ints
+from broker.core.taxonomy import CLASSES, COMMON, RARE
 from broker.models.networks import create
 from broker.models.networks.vrae import squared_error
 from broker.models.transients.evaluate import area_under_curve, groups, recall_at
@@ -24,7 +25,6 @@ from broker.models.transients.examples import Examples
 from broker.models.transients.train import descend, one_cycle, resume, save, set_rate
 from broker.score.anomaly import FOREST_SCALARS, Ranks, encode, forest_inputs, pack
 from broker.score.forest import Forest
-from broker.score.taxonomy import CLASSES, COMMON, RARE
 from broker.score.tensors import Tensors, without_host
 
 EPOCHS, BATCH, RATE, KL_WEIGHT = 30, 256, 4e-3, 0.02

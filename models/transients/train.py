@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from broker.core.batch import Ints
+from broker.core.taxonomy import CLASSES
 from broker.models.networks import create
 from broker.models.transients.examples import Examples
 from broker.score.classify import run
-from broker.score.taxonomy import CLASSES
 from broker.score.tensors import HOST, hide_host
 
 Report = Callable[[int, float], None]

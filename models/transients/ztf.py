@@ -15,16 +15,17 @@ import numpy as np
 from broker import gp
 from broker.core.bands import SURVEYS
 from broker.core.batch import Floats, Kind, LightCurves
+from broker.core.taxonomy import CLASSES
 from broker.core.units import mag_to_njy
 from broker.models.transients.augment import Rng, last_detection
 from broker.models.transients.data import Labelled
-from broker.score.taxonomy import CLASSES
 from broker.score.window import GridRule, request
 
 NIGHTS = 72
 """Nights simulated per light curve."""
 SHUFFLED = np.array([c.slug in ("rrlyrae", "eclipsing", "mdwarf") for c in CLASSES])
 """Classes whose light changes within a night."""
+FLARING = np.array([c.slug == "mdwarf" for c in CLASSES])
 RATIO_STEP = 1.0 / 24.0
 """Redshift moves are rounded to this, so that objects can share one call of the Gaussian process."""
 _WIDE = GridRule(points=2, before_d=40.0, after_d=60.0, margin_d=40.0)
@@ -41,20 +42,23 @@ class Sky:
     depth, depth_scatter : float
         5-sigma magnitude of a visit, median and night-to-night scatter.
     bright, faint : float
-        Range of peak magnitudes, more at the faint end as 10^(0.3 m).
-    systematic : float
-        Error floor as a fraction of the flux.
+        Range of peak magnitudes, more at the faint end as 10^(0.25 m): variables are bright, transients are not.
+    systematic : tuple of float
+        Range of the error floor as a fraction of the flux.
     share_i : float
         Light curves with i-band visits: a partnership band, rare in public packets.
+    share_limits : float
+        Light curves whose non-detections are upper limits; the others have forced photometry.
     """
 
     gap_d: float = 2.6
     depth: float = 20.5
     depth_scatter: float = 0.35
-    bright: float = 15.0
+    bright: float = 13.5
     faint: float = 20.3
-    systematic: float = 0.015
+    systematic: tuple[float, float] = (0.005, 0.03)
     share_i: float = 0.15
+    share_limits: float = 0.7
 
 
 def simulate(data: Labelled, rng: Rng, sky: Sky | None = None) -> tuple[LightCurves, Floats]:
@@ -121,23 +125,41 @@ def _wander(times: Floats, scale_d: Floats, rng: Rng) -> Floats:
 
 
 def _reordered(data: Labelled, rng: Rng) -> Floats:
-    """Return flux (A, 3, N) drawn from an object's own fluxes in g, r, i, the three bands from about the same time."""
+    """Return flux (A, 3, N) drawn from an object's own fluxes in g, r, i, the three bands from about the same time.
+
+    Of flares only the detections, in the nights of a flare; no flux in others.
+    """
     out = np.zeros((len(data), 3, NIGHTS))
     place = rng.random((len(data), NIGHTS))
+    flares = _flare_nights(len(data), rng)
     for i in range(len(data)):
         points = slice(data.curves.offsets[i], data.curves.offsets[i + 1])
         flux, band = data.curves.flux_njy[points], data.curves.band[points]
+        bright = data.curves.kind[points] == Kind.DETECTION
+        nights = flares[i] if FLARING[data.label[i]] else np.ones(NIGHTS, dtype=bool)
+        chosen = bright if FLARING[data.label[i]] else np.ones(len(flux), dtype=bool)
         for b in range(3):
-            own = flux[band == b + 1]
+            own = flux[chosen & (band == b + 1)]
             if len(own):
-                out[i, b] = own[(place[i] * len(own)).astype(int)]
+                out[i, b, nights] = own[(place[i, nights] * len(own)).astype(int)]
     return out
+
+
+def _flare_nights(n: int, rng: Rng) -> Any:
+    """Return (n, N): a flare lasts hours, so one night sees it; one star in six flares again while we look."""
+    nights = np.zeros((n, NIGHTS), dtype=bool)
+    rows = np.arange(n)
+    # Within the first half: what follows the flare has to be seen too.
+    nights[rows, rng.integers(2, NIGHTS // 2, n)] = True
+    again = rows[rng.random(n) < 1.0 / 6.0]
+    nights[again, rng.integers(2, NIGHTS, len(again))] = True
+    return nights
 
 
 def _brightness(flux: Floats, rng: Rng, sky: Sky) -> Floats:
     """Return the factor (A,) that brings each object's brightest g or r flux to a drawn magnitude."""
-    low, high = 10.0 ** (0.3 * np.array([sky.bright, sky.faint]))
-    mag = np.log10(rng.uniform(low, high, len(flux))) / 0.3
+    low, high = 10.0 ** (0.25 * np.array([sky.bright, sky.faint]))
+    mag = np.log10(rng.uniform(low, high, len(flux))) / 0.25
     peak = np.abs(flux[:, :2]).max(axis=(1, 2))
     return np.asarray(mag_to_njy(mag) / np.where(peak > 0, peak, 1.0))
 
@@ -154,10 +176,10 @@ def _observe(nights: Floats, flux: Floats, rng: Rng, sky: Sky) -> LightCurves:
     chance[rng.random(n) < 0.05, 1] = 0.0
     depth = sky.depth + sky.depth_scatter * rng.standard_normal((n, NIGHTS, 1)) - np.array([0.0, 0.0, 0.5])
     true = flux.transpose(0, 2, 1)
-    err = np.hypot(mag_to_njy(depth) / 5.0, sky.systematic * true)
+    err = np.hypot(mag_to_njy(depth) / 5.0, rng.uniform(*sky.systematic, (n, 1, 1)) * true)
     seen = true + err * rng.standard_normal(shape)
     detected = np.abs(seen) >= 5.0 * err
-    limits = rng.random((n, 1, 1)) < 0.6
+    limits = rng.random((n, 1, 1)) < sky.share_limits
     kind = np.where(detected, Kind.DETECTION, np.where(limits, Kind.LIMIT, Kind.FORCED)).astype(np.int8)
     times = nights[:, :, None] + np.array([0.0, 0.03, 0.06])
     taken = rng.random(shape) < chance[:, None, :]

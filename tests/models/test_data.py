@@ -10,8 +10,8 @@ import pytest
 
 from broker.core.batch import Kind
 from broker.core.errors import TocsinError
+from broker.core.taxonomy import CLASSES
 from broker.models.transients import data
-from broker.score.taxonomy import CLASSES
 
 POINTS = pd.DataFrame(
     {

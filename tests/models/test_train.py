@@ -9,11 +9,11 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from broker.core.taxonomy import COMMON, RARE
 from broker.models.transients import evaluate, examples, recipes, strange, train
 from broker.models.transients.data import Labelled
 from broker.models.transients.examples import Examples
 from broker.score import Scorer
-from broker.score.taxonomy import COMMON, RARE
 from broker.score.tensors import scalar_names
 
 MakeLabelled = Callable[..., Labelled]

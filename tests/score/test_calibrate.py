@@ -5,8 +5,8 @@ import pytest
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss
 
+from broker.core.taxonomy import BRANCHES, BY_PLASTICC, CLASS_IDS, CLASSES, COMMON, RARE, ancestors
 from broker.score.calibrate import calibration_error, fit_temperature, flat_log_loss, probabilities
-from broker.score.taxonomy import BRANCHES, BY_PLASTICC, CLASS_IDS, CLASSES, COMMON, RARE, ancestors
 
 
 def test_flat_log_loss_is_the_mean_of_scikit_learns_per_class() -> None:
@@ -34,6 +34,15 @@ def test_probabilities_of_equal_heads_have_no_spread() -> None:
     np.testing.assert_allclose(p.sum(axis=1), 1.0, atol=1e-6)
     np.testing.assert_allclose(spread, 0.0, atol=1e-7)
     np.testing.assert_allclose(probabilities(logits, 1e6)[0], 0.25, atol=1e-4)
+
+
+def test_the_prior_is_bayes_rule() -> None:
+    """What even classes say, times the prior, summed to one again."""
+    logits = np.random.default_rng(2).standard_normal((20, 1, 3))
+    prior = np.array([0.7, 0.2, 0.1])
+    even, _ = probabilities(logits, 1.3)
+    expected = even * prior / (even * prior).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(probabilities(logits, 1.3, prior)[0], expected, rtol=1e-5)
 
 
 def test_calibration_error_of_perfect_and_of_boastful_probabilities() -> None:

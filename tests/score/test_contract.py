@@ -194,6 +194,7 @@ def test_other_weights_are_refused(name: str, tmp_path: Path) -> None:
         ({"scalars": ["log_scale"]}, "scalars"),
         ({"classes": [{"id": 1, "name": "x", "prior": 1.0}]}, "classes"),
         ({"config": {"channels": 3}}, "the weights do not fit"),
+        ({"calibration": {"method": "none", "temperature": 0.0, "fitted_on": ""}}, "temperature"),
         ({"network": "perceptron"}, "no network is called"),
         ({"name": "other"}, "name"),
     ],
