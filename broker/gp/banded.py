@@ -35,42 +35,29 @@ def reach_days(ratio: float, tau: float) -> float:
 
 
 @jit()
-def _row(
-    target: Real, place: int, time: Real, wave: Real, item: int, column: int, at: Real, at_wave: Real, scale: Real
-) -> None:
-    """Fill W columns of a panel with the covariance of its points (at ``item``) and the data points from ``column`` on.
-
-    ``scale`` is (A², 3 / τ²).
-    """
-    wide = 64 // target.itemsize
-    rows_time, rows_wave = simd.load(time, item), simd.load(wave, item)
-    power, rate = simd.splat(target, scale[0]), simd.splat(target, scale[1])
-    for j in range(column, column + wide):
-        gap, step = rows_time - simd.splat(target, at[j]), rows_wave - simd.splat(target, at_wave[j])
-        simd.store(target, place + j * wide, power * simd.matern(gap * gap * rate + step * step))
-
-
-@jit()
 def factorise(
     n: int, time: Real, wave: Real, noise: Real, scale: Real, reach: float, factor: Real, first: Index
 ) -> None:
     """Factorise the covariance of n points (arrays padded to a multiple of W with points at `FAR`).
 
-    ``factor`` (panels, columns, W) flat, ``first`` (panels,): the first column of each panel that is not zero.
+    ``scale`` is (A², 3 / τ²), ``factor`` (panels, columns, W) flat, ``first`` (panels,): the first column of each panel that is not zero.
     """
-    wide = 64 // factor.itemsize
+    wide = simd.lanes(factor)
     count = (n + wide - 1) // wide
     stride = count * wide * wide
+    power, rate = simd.same(scale, 0), simd.same(scale, 1)
     low = 0
     for p in range(count):
         while time[low * wide + wide - 1] < time[p * wide] - reach:
             low += 1
         first[p] = low * wide
         place = p * stride
-        for q in range(low, p + 1):
-            _row(factor, place, time, wave, p * wide, q * wide, time, wave, scale)
-            if q < p:
-                panels.square(factor, place, factor, q * stride, max(first[p], first[q]), q * wide)
+        times, waves = simd.load(time, p * wide), simd.load(wave, p * wide)
+        for k in range(low * wide, p * wide + wide):
+            gap, step = times - simd.same(time, k), waves - simd.same(wave, k)
+            simd.store(factor, place + k * wide, power * simd.matern(gap * gap * rate + step * step))
+        for q in range(low, p):
+            panels.square(factor, place, factor, q * stride, max(first[p], first[q]), q * wide)
         for j in range(wide):
             factor[place + (p * wide + j) * wide + j] += noise[p * wide + j]
         panels.corner(factor, place, first[p], p * wide)
@@ -79,7 +66,7 @@ def factorise(
 @jit()
 def forward(n: int, flux: Real, factor: Real, first: Index, white: Real) -> float:
     """Solve L z = flux into ``white`` and return the log likelihood of the n points."""
-    wide = 64 // factor.itemsize
+    wide = simd.lanes(factor)
     count = (n + wide - 1) // wide
     stride = count * wide * wide
     value = -0.5 * n * np.log(2.0 * np.pi)
@@ -103,7 +90,7 @@ def forward(n: int, flux: Real, factor: Real, first: Index, white: Real) -> floa
 @jit()
 def backward(n: int, factor: Real, first: Index, white: Real, sums: Real, alpha: Real) -> None:
     """Solve Lᵀ α = z; ``sums`` (W · W,) is scratch."""
-    wide = 64 // factor.itemsize
+    wide = simd.lanes(factor)
     count = (n + wide - 1) // wide
     stride = count * wide * wide
     for q in range(count - 1, -1, -1):
@@ -147,37 +134,37 @@ def posterior(
     Columns behind the last point that correlates with a panel of grid points are followed until one tile's share of the
     variance is below ``tail`` of what is left.
     """
-    wide = 64 // factor.itemsize
+    wide = simd.lanes(factor)
     count = (n + wide - 1) // wide
     stride = count * wide * wide
-    power = simd.splat(factor, scale[0])
+    power, rate, zero = simd.same(scale, 0), simd.same(scale, 1), simd.splat(factor, 0.0)
+    small = simd.splat(factor, tail)
     for item in range(0, grid, wide):
         earliest = latest = grid_time[item]
         for i in range(item + 1, item + wide):
             earliest, latest = min(earliest, grid_time[i]), max(latest, grid_time[i])
-        earliest, latest = earliest - reach, latest + reach
         low = 0
-        while low < count and time[min(low * wide + wide, n) - 1] < earliest:
+        while low < count and time[min(low * wide + wide, n) - 1] < earliest - reach:
             low += 1
-        total, left = simd.splat(factor, 0.0), power
-        for q in range(low, count):
-            near = time[q * wide] <= latest
-            if not near and not variance:
-                break
-            if near:
-                _row(row, 0, grid_time, grid_wave, item, q * wide, time, wave, scale)
-                for k in range(q * wide, q * wide + wide):
-                    total = total + simd.load(row, k * wide) * simd.splat(factor, alpha[k])
-            else:
-                for k in range(q * wide, q * wide + wide):
-                    simd.store(row, k * wide, simd.splat(factor, 0.0))
-            if variance:
-                panels.square(row, 0, factor, q * stride, max(low * wide, first[q]), q * wide)
-                before = left
-                for k in range(q * wide, q * wide + wide):
-                    value = simd.load(row, k * wide)
-                    left = left - value * value
-                if not near and tail > 0.0 and simd.all_below(before - left, left * simd.splat(factor, tail)):
-                    break
+        high = low
+        while high < count and time[high * wide] <= latest + reach:
+            high += 1
+        times, waves, total = simd.load(grid_time, item), simd.load(grid_wave, item), zero
+        for k in range(low * wide, high * wide):
+            gap, step = times - simd.same(time, k), waves - simd.same(wave, k)
+            covariance = power * simd.matern(gap * gap * rate + step * step)
+            total = total + covariance * simd.same(alpha, k)
+            simd.store(row, k * wide, covariance)
         simd.store(mean, item, total)
+        if not variance:
+            continue
+        left = power
+        for q in range(low, count):
+            if q >= high:
+                for k in range(q * wide, q * wide + wide):
+                    simd.store(row, k * wide, zero)
+            share = panels.square(row, 0, factor, q * stride, max(low * wide, first[q]), q * wide)
+            left = left - share
+            if q >= high and tail > 0.0 and simd.all_below(share, left * small):
+                break
         simd.store(spread, item, left)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from broker.core.batch import Floats, Ints
 from broker.core.jit import jit
-from broker.gp import banded
+from broker.gp import banded, simd
 
 LIMIT = 512
 """A curve of more points is predicted in windows."""
@@ -44,7 +44,7 @@ def _condition(
     """Factorise n points from start on, fluxes in units of the amplitude; return log likelihood and reach, days."""
     time, waves, noise, fluxes, white, alpha, factor, first = work[:8]
     tiles, scale = work[12], work[13]
-    wide = 64 // factor.itemsize
+    wide = simd.lanes(factor)
     smallest = np.inf
     for i in range(n):
         time[i], waves[i] = mjd[start + i] - mjd[start], wave[start + i]
@@ -82,7 +82,7 @@ def _evaluate(
     time, wave, alpha, factor, first = work[0], work[1], work[5], work[6], work[7]
     grid_time, grid_wave, mean, left, tiles, scale = work[8:]
     bands, count = len(waves), (end - begin) * len(waves)
-    wide = 64 // factor.itemsize
+    wide = simd.lanes(factor)
     for t in range(end - begin):
         for b in range(bands):
             grid_time[t * bands + b], grid_wave[t * bands + b] = times[row, begin + t] - origin, waves[b]

@@ -92,7 +92,7 @@ def corner(typingctx: Any, factor: Any, offset: Any, low: Any, high: Any) -> Any
 
 @intrinsic  # type: ignore[untyped-decorator]
 def square(typingctx: Any, target: Any, place: Any, factor: Any, offset: Any, low: Any, high: Any) -> Any:
-    """Finish columns high ff. of the panel at ``place`` of ``target`` against the finished panel at ``offset``."""
+    """Finish columns high ff. of the panel at ``place`` against the finished one at ``offset``; return their Σ v²."""
     kind = simd.kind_of(factor)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -105,9 +105,12 @@ def square(typingctx: Any, target: Any, place: Any, factor: Any, offset: Any, lo
             for i in range(j + 1, kind.lanes):
                 tile[i] = code.minus(tile[i], tile[j], code.lane(columns, k, i))
         code.save(rows, args[5], tile)
-        return context.get_dummy_value()
+        sums = [builder.fmul(value, value) for value in tile]
+        while len(sums) > 1:
+            sums = [builder.fadd(*pair) for pair in zip(sums[::2], sums[1::2], strict=True)]
+        return sums[0]
 
-    return types.void(target, types.intp, factor, types.intp, types.intp, types.intp), generate
+    return kind(target, types.intp, factor, types.intp, types.intp, types.intp), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]

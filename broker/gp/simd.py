@@ -212,27 +212,69 @@ def splat(typingctx: Any, like: Any, scalar: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def same(typingctx: Any, array: Any, index: Any) -> Any:
+    """Load one item into all lanes of a vector that fits the array."""
+    kind = kind_of(array)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = pointer(context, builder, sig.args[0], args[0], args[1], kind.llvm.element)
+        return splat_value(builder, kind, builder.load(place))
+
+    return kind(array, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def lanes(typingctx: Any, array: Any) -> Any:
+    """Return how many lanes a vector has that fits the array: a constant of the compiler's."""
+    kind = kind_of(array)
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return context.get_constant(types.intp, kind.lanes)
+
+    return types.intp(array), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def repeat(typingctx: Any, array: Any, index: Any) -> Any:
     """Load a quarter of a vector and repeat each item four times: a a a a b b b b ..."""
-    return _spread(array, lambda lane, lanes: lane // 4)
+    return _spread(array, lambda lane: lane // 4)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def cycle(typingctx: Any, array: Any, index: Any) -> Any:
     """Load four items and repeat the group through the vector: a b c d a b c d ..."""
-    return _spread(array, lambda lane, lanes: lane % 4)
+    return _spread(array, lambda lane: lane % 4)
 
 
 def _spread(array: Any, source: Any) -> Any:
-    kind = Vector(array.dtype.bitwidth, 16)
+    kind = kind_of(array)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         quarter = ir.VectorType(kind.llvm.element, 4)
-        loaded = builder.load(pointer(context, builder, sig.args[0], args[0], args[1], quarter), align=kind.bits // 8)
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), 16), [source(lane, 16) for lane in range(16)])
-        return builder.shuffle_vector(loaded, ir.Constant(quarter, ir.Undefined), mask)
+        place = pointer(context, builder, sig.args[0], args[0], args[1], quarter)
+        loaded = builder.load(place, align=kind.bits // 8)
+        return _shuffle(builder, loaded, [source(lane) for lane in range(kind.lanes)])
 
     return kind(array, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def quarters(typingctx: Any, value: Any) -> Any:
+    """Return four vectors, each of one quarter of ``value``, four times over."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        size = value.lanes // 4
+        parts = [
+            _shuffle(builder, args[0], [size * part + lane % size for lane in range(value.lanes)]) for part in range(4)
+        ]
+        return context.make_tuple(builder, sig.return_type, parts)
+
+    return types.UniTuple(value, 4)(value), generate
+
+
+def _shuffle(builder: Any, value: Any, lanes: list[int]) -> Any:
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
+    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), mask)
 
 
 def _unary(emit: Any) -> Any:
