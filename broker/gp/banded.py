@@ -40,7 +40,8 @@ def factorise(
 ) -> None:
     """Factorise the covariance of n points (arrays padded to a multiple of W with points at `FAR`).
 
-    ``scale`` is (A², 3 / τ²), ``factor`` (panels, columns, W) flat, ``first`` (panels,): the first column of each panel that is not zero.
+    ``scale`` is (A², 3 / τ²); ``factor`` (panels, columns, W) flat; ``first`` (panels,) the first column of each panel
+    that is not zero.
     """
     wide = simd.lanes(factor)
     count = (n + wide - 1) // wide

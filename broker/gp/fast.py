@@ -41,7 +41,7 @@ class Fast:
             curves = curves if len(rows) == len(curves) else curves.take(rows)
             unit = start_amplitudes(curves)
             columns = _single_columns(curves, _scaled(wavelengths_aa), unit)
-            log_power, log_scale, value = search.fit_curves(curves.offsets, *columns)
+            log_power, log_scale, value = search.fit_curves(curves.offsets, curves.mjd, *columns)
             found[:, rows] = (
                 unit * np.exp(0.5 * log_power),
                 np.exp(0.5 * log_scale),
@@ -99,11 +99,9 @@ def start_amplitudes(curves: LightCurves) -> Floats:
 
 
 def _single_columns(curves: LightCurves, waves: Floats, unit: Floats) -> list[NDArray[np.float32]]:
-    """Return time from each curve's first point, wavelength, flux and squared error in ``unit`` (A,): (D,) float32."""
-    counts = curves.counts
-    unit = np.repeat(unit, counts)
+    """Return wavelength, and flux and squared error in ``unit`` (A,): (D,) float32 each."""
+    unit = np.repeat(unit, curves.counts)
     columns = (
-        curves.mjd - np.repeat(curves.mjd[curves.offsets[:-1]], counts),
         waves[curves.band],
         curves.flux_njy / unit,
         np.minimum((curves.flux_err_njy / unit) ** 2, NOISE_MAX),

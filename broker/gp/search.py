@@ -19,7 +19,7 @@ Vec = NDArray[np.float64]
 Lanes = NDArray[np.float32]
 Work = tuple[Lanes, ...]
 
-SIZES = np.array([[24, 12], [24, 12], [24, 12], [40, 20]])
+SIZES = np.array([[24, 12], [24, 12], [24, 12], [48, 24]])
 """Points of a Vecchia block with its conditioning points, and of the block, in each stage of the search."""
 
 COARSE_S = np.array([0.5, 4.2, 7.2, 10.6])
@@ -133,49 +133,50 @@ def recentre(centre: Vec, s: Vec, a: Vec, values: Vec, reach: float) -> None:
 
 
 @jit()
-def evaluate(n: int, reach: int, step: int, s: Vec, a: Vec, flux: Lanes, noise: Lanes, work: Work, values: Vec) -> None:
+def evaluate(
+    n: int, reach: int, step: int, s: Vec, a: Vec, curve: tuple[Floats, Lanes, Lanes, Lanes], work: Work, values: Vec
+) -> None:
     """Write the 16 log likelihoods at log τ² ``s`` (4,) and log A² ``a`` (16,) to ``values`` (16,)."""
-    apart_time, apart_wave, correlations, factor, pivots, rates, power, out = work
+    time, wave, flux, noise = curve
+    rates, power, out, pivots = work[3:]
     for i in range(4):
         rates[i] = 3.0 * np.exp(-s[i])
     for lane in range(16):
         power[lane] = np.exp(a[lane])
-    vecchia.fill_correlations(apart_time, apart_wave, n, reach, rates, correlations)
-    vecchia.lanes(n, reach, step, flux, noise, correlations, power, factor, pivots, out)
+    vecchia.lanes(n, reach, step, time, wave, flux, noise, rates, power, work[:3], pivots, out)
     for lane in range(16):
         values[lane] = out[lane]
 
 
-def workspace(longest: int) -> Work:
-    """Return scratch arrays for curves of up to ``longest`` points."""
+def workspace() -> Work:
+    """Return scratch arrays."""
     reach = vecchia.REACH
-    pairs = longest * reach
-    sizes = (pairs + 4, pairs + 4, 4 * pairs + 16, (reach + 1) * reach * 16, reach * 16, 4, 16, 16)
+    sizes = ((reach + 1) * reach * 16, reach, reach, 4, 16, 16, reach * 16)
     return tuple(np.zeros(size, dtype=np.float32) for size in sizes)
 
 
-def fit_curves(offsets: Ints, time: Lanes, wave: Lanes, flux: Lanes, noise: Lanes) -> tuple[Vec, Vec, Vec]:
+def fit_curves(offsets: Ints, time: Floats, wave: Lanes, flux: Lanes, noise: Lanes) -> tuple[Vec, Vec, Vec]:
     """Return log A² and log τ² at the maximum of the likelihood, and its logarithm there: (A,) each.
 
     Parameters
     ----------
     offsets : (A + 1,)
         Points of curve i are offsets[i] .. offsets[i + 1] - 1; none is empty.
-    time, wave : (D,) float32
-        Days from the curve's first point, in order; wavelength in units of 6000 Å / √3.
-    flux, noise : (D,) float32
-        Flux in units of the curve's start amplitude, and squared error.
+    time : (D,) float64
+        Days, in order.
+    wave, flux, noise : (D,) float32
+        Wavelength in units of 6000 Å / √3; flux in units of the curve's start amplitude, and squared error.
     """
     found = np.empty((3, len(offsets) - 1))
-    work, state = workspace(int(np.diff(offsets).max())), np.zeros(4 + 16 + 16 + 5)
-    _fit_curves(offsets, time, wave, flux, noise, work, state[:4], state[4:20], state[20:36], state[36:], found)
+    state = np.zeros(4 + 16 + 16 + 5)
+    _fit_curves(offsets, time, wave, flux, noise, workspace(), state[:4], state[4:20], state[20:36], state[36:], found)
     return found[0], found[1], found[2]
 
 
 @jit()
 def _fit_curves(
     offsets: Ints,
-    time: Lanes,
+    time: Floats,
     wave: Lanes,
     flux: Lanes,
     noise: Lanes,
@@ -188,14 +189,14 @@ def _fit_curves(
 ) -> None:
     for row in range(len(offsets) - 1):
         first, n = offsets[row], offsets[row + 1] - offsets[row]
-        y, v = flux[first : first + n], noise[first : first + n]
-        vecchia.fill_pairs(time[first : first + n], wave[first : first + n], n, work[0], work[1])
+        points = slice(first, first + n)
+        curve = (time[points], wave[points], flux[points], noise[points])
         for stage in range(len(SIZES)):
             if stage == 0:
                 coarse(s, a)
             else:
                 stencil(centre, s, a)
-            evaluate(n, SIZES[stage, 0], SIZES[stage, 1], s, a, y, v, work, values)
+            evaluate(n, SIZES[stage, 0], SIZES[stage, 1], s, a, curve, work, values)
             if stage == 0:
                 best = best_of(values)
                 centre[0], centre[1], centre[2], centre[3], centre[4] = s[best % 4], a[best], 2.0, 1.2, 0.3

@@ -269,7 +269,7 @@ def quarters(typingctx: Any, value: Any) -> Any:
         ]
         return context.make_tuple(builder, sig.return_type, parts)
 
-    return types.UniTuple(value, 4)(value), generate
+    return types.UniTuple(value, 4)(value), generate  # type: ignore[attr-defined]
 
 
 def _shuffle(builder: Any, value: Any, lanes: list[int]) -> Any:

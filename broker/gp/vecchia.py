@@ -16,16 +16,20 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from broker.core.batch import Floats
 from broker.core.jit import jit
 from broker.gp import simd
 
 LANES = 16
 TILE = 4
-REACH = 40
-"""Points of the largest block with its conditioning points; also the length of a row of pairs."""
+REACH = 64
+"""Points of the largest block with its conditioning points."""
+FAR = 1e15
+"""Times of padding points, days."""
 LOG_2PI = float(np.log(2.0 * np.pi))
 
 Lanes = NDArray[np.float32]
+Work = tuple[Lanes, ...]
 
 
 def _tile(rows: int, diagonal: bool) -> Any:
@@ -132,68 +136,29 @@ _last = _tile(1, diagonal=False)
 
 
 @jit()
-def fill_pairs(time: Lanes, wave: Lanes, n: int, apart_time: Lanes, apart_wave: Lanes) -> None:
-    """Fill (n · REACH,) with the squared distances of each point to those before it, item d - 1 for the d-th before.
-
-    ``time`` in days, ``wave`` in units of 6000 Å / √3; both (n,). Pairs that do not exist get 0.
-    """
-    for i in range(n):
-        row = i * REACH
-        for d in range(1, REACH + 1):
-            j = max(i - d, 0)
-            gap, step = time[i] - time[j], wave[i] - wave[j]
-            apart_time[row + d - 1] = np.float32(gap * gap)
-            apart_wave[row + d - 1] = np.float32(step * step)
-
-
-@jit()
-def fill_correlations(
-    apart_time: Lanes, apart_wave: Lanes, n: int, reach: int, rates: Lanes, correlations: Lanes
+def _fill(
+    time: Floats, wave: Lanes, start: int, size: int, n: int, noise: Lanes, rates: Lanes, power: Lanes, work: Work
 ) -> None:
-    """Fill (n, REACH, 4) with the correlation of each pair at four time scales; ``rates`` (4,) holds 3 / τ²."""
-    rate = simd.cycle(rates, 0)
-    for i in range(n):
-        row = i * REACH
-        for d in range(0, min(reach, i), 4):
-            x = simd.repeat(apart_time, row + d) * rate + simd.repeat(apart_wave, row + d)
-            simd.store(correlations, (row + d) * 4, simd.matern(x))
+    """Fill the factor with the covariance of points start .. start + size, and a further row with their fluxes.
 
-
-@jit()
-def _block(
-    start: int,
-    size: int,
-    n: int,
-    flux: Lanes,
-    noise: Lanes,
-    correlations: Lanes,
-    power: Lanes,
-    factor: Lanes,
-    pivots: Lanes,
-) -> None:
-    """Factorise the covariance of points start .. start + size with their fluxes as one more row.
-
-    Points at or beyond n are padding: unit variance, no correlation, flux 0.
+    Points at or beyond n are padding, correlated with nothing: they change no row before them.
     """
-    amplitude = simd.load(power, 0)
+    factor, near_time, near_wave = work
     for a in range(size):
-        row, i = a * size * LANES, start + a
-        if i < n:
-            for b in range(a):
-                value = amplitude * simd.cycle(correlations, (i * REACH + a - b - 1) * 4)
-                simd.store(factor, row + b * LANES, value)
-            simd.store(factor, row + a * LANES, amplitude + simd.splat(power, noise[i]))
-            simd.store(factor, (size * size + a) * LANES, simd.splat(power, flux[i]))
-        else:
-            for b in range(a):
-                simd.store(factor, row + b * LANES, simd.splat(power, 0.0))
-            simd.store(factor, row + a * LANES, simd.splat(power, 1.0))
-            simd.store(factor, (size * size + a) * LANES, simd.splat(power, 0.0))
-    for b in range(0, size, TILE):
-        _corner(factor, pivots, size, b, b)
-        for a in range(b + TILE, size, TILE):
-            _square(factor, pivots, size, a, b)
-        _last(factor, pivots, size, size, b)
+        i = min(start + a, n - 1)
+        near_time[a] = time[i] - time[start] if start + a < n else FAR * (a + 1)
+        near_wave[a] = wave[i]
+    rate, amplitude = simd.cycle(rates, 0), simd.load(power, 0)
+    for a in range(size):
+        times, waves, row = simd.same(near_time, a), simd.same(near_wave, a), a * size * LANES
+        for b in range(0, a, TILE):
+            gap, step = times - simd.repeat(near_time, b), waves - simd.repeat(near_wave, b)
+            four = simd.quarters(simd.matern(gap * gap * rate + step * step))
+            simd.store(factor, row + b * LANES, amplitude * four[0])
+            simd.store(factor, row + (b + 1) * LANES, amplitude * four[1])
+            simd.store(factor, row + (b + 2) * LANES, amplitude * four[2])
+            simd.store(factor, row + (b + 3) * LANES, amplitude * four[3])
+        simd.store(factor, row + a * LANES, amplitude + simd.same(noise, min(start + a, n - 1)))
 
 
 @jit()
@@ -201,11 +166,13 @@ def lanes(
     n: int,
     reach: int,
     step: int,
+    time: Floats,
+    wave: Lanes,
     flux: Lanes,
     noise: Lanes,
-    correlations: Lanes,
+    rates: Lanes,
     power: Lanes,
-    factor: Lanes,
+    work: Work,
     pivots: Lanes,
     out: Lanes,
 ) -> None:
@@ -214,30 +181,37 @@ def lanes(
     Parameters
     ----------
     n, reach, step : int
-        Points; points of a block with those that it is conditioned on; points of a block. Multiples of 4.
-    flux, noise : (n,) float32
-        Flux and squared error, in the curve's own flux unit.
-    correlations : (n · REACH · 4,) float32
-        From `fill_correlations`.
-    power : (16,) float32
-        Squared amplitude of each lane; lane l has time scale l % 4.
-    factor, pivots : float32
-        Scratch: (REACH + 1) · REACH · 16, REACH · 16.
+        Points; points of a block with those that it is conditioned on; points of a block. The latter multiples of 4.
+    time, wave, flux, noise : (n,)
+        Days (float64); wavelength in units of 6000 Å / √3, flux and squared error in the curve's own unit (float32).
+    rates, power : (4,), (16,) float32
+        3 / τ², and the squared amplitude of each lane; lane l has time scale l % 4.
+    work : of float32
+        Scratch: the factor, (REACH + 1) · REACH · 16; times and wavelengths of a block, REACH each.
+    pivots : (REACH · 16,) float32
+        Scratch.
     """
-    size = min(reach, (n + TILE - 1) // TILE * TILE)
+    factor, size = work[0], min(reach, (n + TILE - 1) // TILE * TILE)
     quad, logs = simd.splat(power, 0.0), simd.splat(power, 0.0)
+    last = size * size * LANES
     done = 0
     while done < n:
         end = n if n <= size else min(max(done + step, size), n)
         start = max(end - size, 0)
-        _block(start, size, n, flux, noise, correlations, power, factor, pivots)
+        _fill(time, wave, start, size, n, noise, rates, power, work)
+        for a in range(size):
+            simd.store(factor, last + a * LANES, simd.same(flux, min(start + a, n - 1)))
+        for b in range(0, size, TILE):
+            _corner(factor, pivots, size, b, b)
+            for a in range(b + TILE, size, TILE):
+                _square(factor, pivots, size, a, b)
+            _last(factor, pivots, size, size, b)
         for a in range(done - start, end - start):
-            white = simd.load(factor, (size * size + a) * LANES)
+            white = simd.load(factor, last + a * LANES)
             quad = quad + white * white
             logs = logs + simd.log(simd.load(pivots, a * LANES))
         done = end
-    total = (quad + logs) * simd.splat(power, -0.5)
-    simd.store(out, 0, total)
+    simd.store(out, 0, (quad + logs) * simd.splat(power, -0.5))
     for lane in range(LANES):
         value = out[lane] - np.float32(0.5 * LOG_2PI * n)
         out[lane] = value if np.isfinite(value) else np.float32(-np.inf)
