@@ -22,7 +22,7 @@ def model() -> None:
 @model.command("list")
 @ROOT
 def list_(root: Path | None) -> None:
-    """Print one line per model: name, version, survey, size, what it is.
+    """Print one line per model: name, version, size, what it is and its held-out figure.
 
     \b
     Example:
@@ -33,7 +33,7 @@ def list_(root: Path | None) -> None:
     for name in cards.available(root):
         card = cards.read(name, root)
         size = f"{card.weights.bytes / 1000:.0f} kB"
-        click.echo(f"{card.name:20s} {card.version:8s} {card.survey:5s} {size:>8s}  {card.summary}")
+        click.echo(f"{card.name:18s} {card.version:8s} {size:>7s}  {card.summary}: {card.headline or 'no figure'}")
 
 
 @model.command()

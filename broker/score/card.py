@@ -125,6 +125,17 @@ class Card(_Strict):
         values: dict[str, Any] = {**self.grid, "points": int(self.grid["points"])}
         return GridRule(**values)
 
+    @property
+    def headline(self) -> str:
+        """The held-out figure to compare models by, in a few words; '' where none was made."""
+        if self.kind == "anomaly":
+            figures = self.metrics.get("mean_sd_over_halves", {})
+            names = {"AUC": "auc.score.whole_curve", "reconstruction alone": "auc.reconstruction.whole_curve"}
+            return ", ".join(f"{word} {figures[key][0]:.3f}" for word, key in names.items() if key in figures)
+        names = {"log loss": "host_z.whole_curve", "without host z": "no_host_z.whole_curve"}
+        found = {word: self.metrics[key]["flat_log_loss"][0] for word, key in names.items() if key in self.metrics}
+        return ", ".join(f"{word} {value:.3f}" for word, value in found.items())
+
     def to_json(self) -> str:
         """Return the card as it lies beside the weights."""
         return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"

@@ -95,8 +95,10 @@ def build(
     """
     n_bands = interpolated.flux.shape[1]
     scale, points = features.of_points(grid.history, n_bands)
-    flux = np.asarray(interpolated.flux / scale[:, None, None], dtype=np.float32)
-    err = np.sqrt(np.maximum(interpolated.variance, 0.0)) / scale[:, None, None]
+    # What overflows here is not finite and is said so below.
+    with np.errstate(over="ignore", invalid="ignore"):
+        flux = np.asarray(interpolated.flux / scale[:, None, None], dtype=np.float32)
+        err = np.sqrt(np.maximum(interpolated.variance, 0.0)) / scale[:, None, None]
     finite = np.asarray(np.isfinite(flux).all(axis=(1, 2)) & np.isfinite(err).all(axis=(1, 2)))
     hyper = np.stack((interpolated.amplitude, interpolated.time_scale_d, interpolated.log_likelihood), axis=1)
     finite &= np.isfinite(hyper).all(axis=1) & (hyper[:, :2] > 0).all(axis=1)

@@ -158,3 +158,24 @@ def test_the_host_is_unknown_galactic_or_at_a_distance(make_curves: Curves, smoo
     assert host["log_luminosity"][2] == pytest.approx(brightness, abs=1e-4)
     hidden = hide_host(scalars, np.array([True, True, True]))
     np.testing.assert_array_equal(hidden, build(grid, answer).scalars)
+
+
+def test_a_curve_without_points_is_no_crash_and_not_finite() -> None:
+    empty = curve([], [])
+    grid = request(empty, GridRule())
+    nothing = np.full((1, 6, 40), np.nan, np.float32)
+    nan = np.full(1, np.nan)
+    made = build(grid, Interpolated(grid.times, nothing, nothing, nan, nan, nan))
+    assert not made.finite[0]
+    assert grid.n_detections[0] == 0
+    assert np.isfinite(made.series).all()
+
+
+def test_ten_thousand_points_are_windowed(make_curves: Curves) -> None:
+    rng = np.random.default_rng(0)
+    mjd = np.sort(rng.uniform(59000, 61000, 10_000))
+    points = (rng.normal(0, 1e4, 10_000), np.full(10_000, 500.0), rng.integers(0, 6, 10_000).astype(np.int8))
+    long = LightCurves(np.array([0, 10_000]), mjd, *points, np.zeros(10_000, np.int8))
+    grid = request(long, GridRule())
+    assert 1_700 < grid.curves.counts[0] < 2_100
+    assert grid.times[0, -1] - grid.times[0, 0] == pytest.approx(365.0)
