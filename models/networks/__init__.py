@@ -15,6 +15,17 @@ NETWORKS = {
 """Name to module and class. A network's module has a ``Config`` dataclass beside it."""
 
 
+def settings(name: str) -> frozenset[str]:
+    """Return the fields of a network's ``Config``.
+
+    Raises
+    ------
+    ValueError
+        No such network.
+    """
+    return frozenset(field.name for field in dataclasses.fields(_module(name).Config))
+
+
 def create(name: str, config: Mapping[str, Any]) -> Any:
     """Return an untrained network.
 
@@ -30,11 +41,13 @@ def create(name: str, config: Mapping[str, Any]) -> Any:
     ValueError
         No such network, or a field that its configuration does not have.
     """
+    module = _module(name)
+    if unknown := set(config) - settings(name):
+        raise ValueError(f"the network {name} has no setting {', '.join(sorted(unknown))}")
+    return getattr(module, NETWORKS[name].split(":")[1])(module.Config(**config))
+
+
+def _module(name: str) -> Any:
     if name not in NETWORKS:
         raise ValueError(f"no network is called {name!r}: there are {', '.join(NETWORKS)}")
-    module_name, class_name = NETWORKS[name].split(":")
-    module = importlib.import_module(module_name)
-    known = {field.name for field in dataclasses.fields(module.Config)}
-    if unknown := set(config) - known:
-        raise ValueError(f"the network {name} has no setting {', '.join(sorted(unknown))}")
-    return getattr(module, class_name)(module.Config(**config))
+    return importlib.import_module(NETWORKS[name].split(":")[0])

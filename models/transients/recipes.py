@@ -116,7 +116,7 @@ def _classifier(name: str, options: Options, made: Examples, show: Show, begun: 
             held[inputs].append(train.predict(network, made.take(rows[-1]), host))
     network = _fit(made, recipe, folder / "all.pt", "all objects", show)
     metrics, temperature = _judged(made, fold, rows, held)
-    config = {**train.sizes(made), **({"times": made.tensors.mask.shape[1]} if recipe.network == "transformer" else {})}
+    config = train.sizes(recipe.network, made)
     card = _card(name, options, made, config, metrics, time.monotonic() - begun)
     fitted = Calibration(
         method="temperature" if options.folds else "none",
@@ -158,6 +158,7 @@ def _card(
 ) -> Card:
     survey, network, summary = MODELS[name]
     classifier = network != "vrae"
+    epochs = options.epochs or EPOCHS[network]
     rule = GridRule()
     return Card(
         schema_version=1,
@@ -182,10 +183,10 @@ def _card(
         training=Training(
             data=DATA + (", moved to ZTF's bands, cadence and depth" if survey == "ztf" else ""),
             licence=DATA_LICENCE,
-            command=f"tocsin train {name} --seed {options.seed} --epochs {options.epochs} --folds {options.folds}",
+            command=f"tocsin train {name} --seed {options.seed} --epochs {epochs} --folds {options.folds}",
             date=datetime.now(UTC).date().isoformat(),
             seed=options.seed,
-            epochs=options.epochs or EPOCHS[network],
+            epochs=epochs,
             examples=len(made),
             seconds=round(seconds, 1),
         ),

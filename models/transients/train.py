@@ -15,7 +15,7 @@ from torch import Tensor
 
 from broker.core.batch import Ints
 from broker.core.taxonomy import CLASSES
-from broker.models.networks import create
+from broker.models.networks import create, settings
 from broker.models.transients.examples import Examples
 from broker.score.classify import run
 from broker.score.tensors import HOST, hide_host
@@ -96,10 +96,12 @@ def one_cycle(done: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * (done - warm) / (1.0 - warm))) + 1e-3
 
 
-def sizes(examples: Examples) -> dict[str, int]:
+def sizes(network: str, examples: Examples) -> dict[str, int]:
     """Return the fields of a classifier's ``Config`` that the data fix."""
-    channels, scalars = examples.tensors.series.shape[2], examples.tensors.scalars.shape[1]
-    return {"channels": channels, "scalars": scalars, "classes": len(CLASSES)}
+    _, times, channels = examples.tensors.series.shape
+    scalars = examples.tensors.scalars.shape[1]
+    fixed = {"channels": channels, "times": times, "scalars": scalars, "classes": len(CLASSES)}
+    return {name: value for name, value in fixed.items() if name in settings(network)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +158,7 @@ def _loss(logits: Tensor, label: Tensor, weight: Tensor, votes: Tensor) -> Tenso
 
 def _start(examples: Examples, recipe: Recipe) -> tuple[Any, torch.optim.Optimizer]:
     torch.manual_seed(recipe.seed)
-    times = {"times": examples.tensors.mask.shape[1]} if recipe.network == "transformer" else {}
-    network = create(recipe.network, {**sizes(examples), **times}).train()
+    network = create(recipe.network, sizes(recipe.network, examples)).train()
     scalars = examples.tensors.scalars
     network.scalars.mean.copy_(torch.from_numpy(np.nanmean(scalars, axis=0)))
     network.scalars.std.copy_(torch.from_numpy(np.maximum(np.nanstd(scalars, axis=0), 1e-3)))
