@@ -1,7 +1,7 @@
 """The search for the maximum of the marginal likelihood, 16 points at a time.
 
-A grid over the whole range, a second one around its best point, then stencils of 4 × 4 points whose centre, slant and
-widths come from a quadratic fitted to the stencil before. All in s = log τ² and a = log A².
+A grid over the whole range, then stencils of 4 × 4 points whose centre, slant and widths come from a quadratic fitted to
+the stencil before, the last of them with larger Vecchia blocks. All in s = log τ² and a = log A².
 """
 
 from __future__ import annotations
@@ -19,8 +19,12 @@ Vec = NDArray[np.float64]
 Lanes = NDArray[np.float32]
 Work = tuple[Lanes, ...]
 
-SIZES = np.array([[24, 12], [24, 12], [24, 12], [48, 24]])
-"""Points of a Vecchia block with its conditioning points, and of the block, in each stage of the search."""
+SEARCH, FINAL = (24, 12), (48, 24)
+"""Points of a Vecchia block with its conditioning points, and of the block: while searching, and at the end."""
+SEARCH_MIN, SEARCH_MAX, FINAL_MAX = 2, 6, 3
+"""Stencils of the search: at least, at most, and at most of the final ones; they end where the top is settled."""
+TRUST = 0.7
+"""How far beyond its best point, in half widths, a stencil's quadratic is believed."""
 
 COARSE_S = np.array([0.5, 4.2, 7.2, 10.6])
 COARSE_A = np.array([[-3.2, -1.6, -0.3, 1.0], [-2.6, -1.2, 0.0, 1.4], [-2.0, -0.7, 0.4, 1.8], [-1.6, 0.0, 1.4, 3.2]])
@@ -106,30 +110,40 @@ def _solve(matrix: Vec, terms: Vec) -> bool:
 
 
 @jit()
-def recentre(centre: Vec, s: Vec, a: Vec, values: Vec, reach: float) -> None:
+def recentre(centre: Vec, s: Vec, a: Vec, values: Vec) -> bool:
     """Move ``centre`` to the top of the quadratic and give it the quadratic's slant and widths.
 
-    The move stays within ``reach`` half widths and the bounds (log A² in low .. high, log τ² in 0 .. top). Without a
-    sound quadratic with a maximum: to the best point, same widths.
+    The top is trusted within `TRUST` half widths of the best point, and within the bounds. Without a sound quadratic with
+    a maximum: to the best point, narrower where that lies inside, wider in log A² where it does not. Returns whether the
+    top is trusted and lies in the stencil.
     """
     terms = np.zeros(TERMS)
     sound = quadratic(centre, s, a, values, terms)
     hxx, hxy, hyy = -2.0 * terms[3], -terms[4], -2.0 * terms[5]
     determinant = hxx * hyy - hxy * hxy
+    best = best_of(values)
+    best_x = (s[best % 4] - centre[0]) / centre[2]
+    best_y = (a[best] - centre[1] - centre[4] * best_x * centre[2]) / centre[3]
     if not (sound and hyy > 1e-9 and determinant > 1e-9 * hyy):
-        best = best_of(values)
+        inside = 0 < best % 4 < 3 or s[best % 4] <= 0.0 or s[best % 4] >= TOP
+        centre[2] *= 0.5 if inside else 1.0
+        inside = 4 <= best < 12 or abs(a[best]) >= RANGE
+        centre[3] = max(0.5 * centre[3], 0.1) if inside else min(2.0 * centre[3], 4.0)
         centre[0], centre[1] = s[best % 4], a[best]
-        return
-    x = (terms[1] * hyy - terms[2] * hxy) / determinant
-    x = min(max(x, -reach, -centre[0] / centre[2]), reach, (TOP - centre[0]) / centre[2])
+        return False
+    wish_x = (terms[1] * hyy - terms[2] * hxy) / determinant
+    wish_x = min(max(wish_x, -centre[0] / centre[2]), (TOP - centre[0]) / centre[2])
+    x = min(max(wish_x, best_x - TRUST), best_x + TRUST)
     middle = centre[1] + centre[4] * x * centre[2]
-    y = (terms[2] - hxy * x) / hyy
-    y = min(max(y, -reach, (-RANGE - middle) / centre[3]), reach, (RANGE - middle) / centre[3])
+    wish_y = (terms[2] - hxy * x) / hyy
+    wish_y = min(max(wish_y, (-RANGE - middle) / centre[3]), (RANGE - middle) / centre[3])
+    y = min(max(wish_y, best_y - TRUST), best_y + TRUST)
     slope = -hxy / hyy * centre[3] / centre[2]
     centre[0], centre[1] = centre[0] + x * centre[2], middle + y * centre[3]
     centre[4] += slope
     centre[2] = min(max(centre[2] / np.sqrt(determinant / hyy), 0.15), 2.0)
     centre[3] = min(max(centre[3] / np.sqrt(hyy), 0.1), 1.5)
+    return x == wish_x and y == wish_y and abs(x) <= 1.2 and abs(y) <= 1.2
 
 
 @jit()
@@ -191,17 +205,20 @@ def _fit_curves(
         first, n = offsets[row], offsets[row + 1] - offsets[row]
         points = slice(first, first + n)
         curve = (time[points], wave[points], flux[points], noise[points])
-        for stage in range(len(SIZES)):
-            if stage == 0:
-                coarse(s, a)
-            else:
-                stencil(centre, s, a)
-            evaluate(n, SIZES[stage, 0], SIZES[stage, 1], s, a, curve, work, values)
-            if stage == 0:
-                best = best_of(values)
-                centre[0], centre[1], centre[2], centre[3], centre[4] = s[best % 4], a[best], 2.0, 1.2, 0.3
-            else:
-                recentre(centre, s, a, values, 1.5)
+        coarse(s, a)
+        evaluate(n, SEARCH[0], SEARCH[1], s, a, curve, work, values)
+        best = best_of(values)
+        centre[0], centre[1], centre[2], centre[3], centre[4] = s[best % 4], a[best], 2.0, 1.2, 0.3
+        for stage in range(SEARCH_MAX):
+            stencil(centre, s, a)
+            evaluate(n, SEARCH[0], SEARCH[1], s, a, curve, work, values)
+            if recentre(centre, s, a, values) and stage + 1 >= SEARCH_MIN:
+                break
+        for _ in range(FINAL_MAX):
+            stencil(centre, s, a)
+            evaluate(n, FINAL[0], FINAL[1], s, a, curve, work, values)
+            if recentre(centre, s, a, values):
+                break
         found[0, row] = min(max(centre[1], -RANGE), RANGE)
         found[1, row] = min(max(centre[0], 0.0), TOP)
         found[2, row] = values[best_of(values)]
