@@ -62,6 +62,8 @@ class Tree:
             raise Reject(Dead.BOUND_EXCEEDED, words)
         self._limits = limits
         self.named: dict[str, Node] = {}
+        self._widths: dict[str, int | None] = {}
+        self._least: dict[str, int] = {}
         try:
             self.root = self._node(json.loads(text), "", 0)
         except RecursionError as error:
@@ -83,33 +85,35 @@ class Tree:
             raise Reject(Dead.BAD_SCHEMA, f"the writer schema does not define the type {node.name}")
         return self.named[node.name]
 
-    def width(self, node: Node, inside: frozenset[str] = frozenset()) -> int | None:
+    def width(self, node: Node) -> int | None:
         """Return the bytes that every value of a type has; None where they differ, or where it contains itself."""
         node = self.resolve(node)
         if node.type in WIDTHS:
             return WIDTHS[node.type]
         if node.type == "fixed":
             return node.size
-        if node.type != "record" or node.name in inside or len(inside) > self._limits.schema_depth:
+        if node.type != "record":
             return None
-        total = 0
-        for child in node.children:
-            width = self.width(child, inside | {node.name})
-            if width is None:
-                return None
-            total += width
-        return total if total < _WIDEST else None
+        if node.name not in self._widths:
+            self._widths[node.name] = None  # what a type says that contains itself
+            widths = [self.width(child) for child in node.children]
+            total = None if None in widths else sum(width or 0 for width in widths)
+            self._widths[node.name] = None if total is None or total >= _WIDEST else total
+        return self._widths[node.name]
 
-    def least(self, node: Node, inside: frozenset[str] = frozenset()) -> int:
+    def least(self, node: Node) -> int:
         """Return a number of bytes that no value of a type is below."""
         node = self.resolve(node)
         if node.type in WIDTHS:
             return WIDTHS[node.type]
         if node.type == "fixed":
             return node.size
-        if node.type == "record" and node.name not in inside and len(inside) < 4:
-            return min(_WIDEST, sum(self.least(child, inside | {node.name}) for child in node.children))
-        return 0 if node.type == "record" else 1
+        if node.type != "record":
+            return 1
+        if node.name not in self._least:
+            self._least[node.name] = 0
+            self._least[node.name] = min(_WIDEST, sum(self.least(child) for child in node.children))
+        return self._least[node.name]
 
     def _node(self, schema: Any, namespace: str, depth: int) -> Node:
         if depth > self._limits.schema_depth:
