@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from broker.core.batch import Floats, Ints, LightCurves
+from broker.core.batch import Floats, LightCurves
 from broker.gp import grid, search
 from broker.gp.model import WAVELENGTH_SCALE_AA, Fit, Prediction, usable
 
@@ -54,36 +54,42 @@ class Fast:
     ) -> Prediction:
         """Condition every curve; in windows of `grid.WINDOW` points where it has more than `grid.LIMIT`."""
         shape = (len(curves), len(wavelengths_aa), times.shape[1])
-        flux, spread, value = np.full(shape, np.nan), np.full(shape, np.nan), np.full(len(curves), np.nan)
+        answer = Prediction(np.full(shape, np.nan), np.full(shape, np.nan), np.full(len(curves), np.nan))
         rows = np.flatnonzero(usable(curves, shape[1]) & (fit.amplitude > 0) & (fit.time_scale_d > 0))
-        if len(rows) == 0:
-            return Prediction(flux, spread, value)
-        waves, times = _scaled(wavelengths_aa), np.ascontiguousarray(times)
-        ordered = _ordered(times)
-        small = self._single(curves, rows, fit.amplitude)
-        size = min(int(curves.counts.max()), grid.LIMIT)
-        for part, kind in ((rows[small], np.float32), (rows[~small], np.float64)):
+        if len(rows) == len(curves) > 0:
+            self._predict(curves, _scaled(wavelengths_aa), np.ascontiguousarray(times), fit, variance, answer)
+        elif len(rows):
+            few = Fit(fit.amplitude[rows], fit.time_scale_d[rows], fit.log_likelihood[rows])
+            part = self.predict(curves.take(rows), wavelengths_aa, times[rows], few, variance=variance)
+            answer.flux[rows], answer.variance[rows] = part.flux, part.variance
+            answer.log_likelihood[rows] = part.log_likelihood
+        return answer
+
+    def _predict(
+        self, curves: LightCurves, waves: Floats, times: Floats, fit: Fit, variance: bool, answer: Prediction
+    ) -> None:
+        """Fill ``answer`` for curves that are all usable."""
+        ordered, small = _ordered(times), self._single(curves, fit.amplitude)
+        size, cells = min(int(curves.counts.max()), grid.LIMIT), times.shape[1] * len(waves)
+        for part, kind in ((np.flatnonzero(small), np.float32), (np.flatnonzero(~small), np.float64)):
             if len(part):
                 grid.predict(
                     part, curves.offsets, curves.mjd, curves.flux_njy, curves.flux_err_njy, waves[curves.band],
                     fit.amplitude, fit.time_scale_d, ordered, waves, self.cut, self.tail, variance,
-                    grid.scratch(size, shape[1] * shape[2], kind), flux, spread, value,
+                    grid.scratch(size, cells, kind), answer.flux, answer.variance, answer.log_likelihood,
                 )  # fmt: skip
         if ordered is not times:
-            flux, spread = _as_given(times, flux), _as_given(times, spread)
-        return Prediction(flux, spread, value)
+            answer.flux[:], answer.variance[:] = _as_given(times, answer.flux), _as_given(times, answer.variance)
 
     def log_likelihood(self, curves: LightCurves, wavelengths_aa: Floats, amplitude: Floats, tau_d: Floats) -> Floats:
         """Log marginal likelihood (A,); not a number for curves that `predict` cuts into windows."""
         fit = Fit(amplitude, tau_d, tau_d)
         return self.predict(curves, wavelengths_aa, np.empty((len(curves), 0)), fit, variance=False).log_likelihood
 
-    def _single(self, curves: LightCurves, rows: Ints, amplitude: Floats) -> NDArray[np.bool_]:
-        """Say which of the usable curves ``rows`` may be predicted in float32."""
-        starts = np.minimum(curves.offsets[:-1], len(curves.mjd) - 1)
-        smallest = np.minimum.reduceat(curves.flux_err_njy, starts)[rows]
-        largest = np.maximum.reduceat(np.abs(curves.flux_njy), starts)[rows]
-        amplitude = amplitude[rows]
+    def _single(self, curves: LightCurves, amplitude: Floats) -> NDArray[np.bool_]:
+        """Say which curves (A,) may be predicted in float32."""
+        smallest = np.minimum.reduceat(curves.flux_err_njy, curves.offsets[:-1])
+        largest = np.maximum.reduceat(np.abs(curves.flux_njy), curves.offsets[:-1])
         return np.asarray((smallest > np.sqrt(self.single) * amplitude) & (largest < 1e15 * amplitude))
 
 

@@ -1,7 +1,7 @@
 """The search for the maximum of the marginal likelihood, 16 points at a time.
 
-A grid over the whole range, then stencils of 4 × 4 points whose centre, slant and widths come from a quadratic fitted to
-the stencil before, the last of them with larger Vecchia blocks. All in s = log τ² and a = log A².
+A grid over the whole range, then stencils of 4 × 4 points whose centre, slant and widths come from a quadratic fitted
+to the stencil before, the last of them with larger Vecchia blocks. All in s = log τ² and a = log A².
 """
 
 from __future__ import annotations
@@ -113,9 +113,9 @@ def _solve(matrix: Vec, terms: Vec) -> bool:
 def recentre(centre: Vec, s: Vec, a: Vec, values: Vec) -> bool:
     """Move ``centre`` to the top of the quadratic and give it the quadratic's slant and widths.
 
-    The top is trusted within `TRUST` half widths of the best point, and within the bounds. Without a sound quadratic with
-    a maximum: to the best point, narrower where that lies inside, wider in log A² where it does not. Returns whether the
-    top is trusted and lies in the stencil.
+    The top is trusted within `TRUST` half widths of the best point, and within the bounds. Without a sound quadratic
+    with a maximum: to the best point, narrower where that lies inside, wider in log A² where it does not. Returns
+    whether the top is trusted and lies in the stencil.
     """
     terms = np.zeros(TERMS)
     sound = quadratic(centre, s, a, values, terms)
@@ -143,7 +143,7 @@ def recentre(centre: Vec, s: Vec, a: Vec, values: Vec) -> bool:
     centre[4] += slope
     centre[2] = min(max(centre[2] / np.sqrt(determinant / hyy), 0.15), 2.0)
     centre[3] = min(max(centre[3] / np.sqrt(hyy), 0.1), 1.5)
-    return x == wish_x and y == wish_y and abs(x) <= 1.2 and abs(y) <= 1.2
+    return bool(x == wish_x and y == wish_y and abs(x) <= 1.2 and abs(y) <= 1.2)
 
 
 @jit()
