@@ -95,13 +95,15 @@ def interpolate(
     fitted = chosen.fit(curves, waves) if at is None else at
     _check_rows(curves, fitted.amplitude, fitted.time_scale_d)
     answer = chosen.predict(curves, waves, times, fitted, variance=variance)
+    # a curve that is predicted in windows has no exact likelihood: the fit's own stands for it
+    exact = np.isfinite(answer.log_likelihood)
     return Interpolated(
         times,
         _float32(answer.flux),
         _float32(answer.variance),
         fitted.amplitude,
         fitted.time_scale_d,
-        answer.log_likelihood,
+        np.where(exact, answer.log_likelihood, fitted.log_likelihood),
     )
 
 
