@@ -110,13 +110,13 @@ class KafkaBench:
         result = self.folder / "drain.json"
         process = SPAWN.Process(target=worker.kafka, args=(settings, result))
         process.start()
-        with self._consumer([Topics("drain").ledger], process) as ledger:
+        with self._consumer(Topics("drain"), Topics("drain").ledger) as ledger:
             received = 0
             while received < packets:
                 received += sum(record["received"] for record, _ in _records(ledger, "ledger", process))
         process.terminate()
         process.join()
-        return {**_throughput(_result(process, result)), **_scored(self._annotations("drain", packets, process))}
+        return {**_throughput(_result(process, result)), **_scored(self._annotations("drain"))}
 
     def latency(self, rate: float, seconds: float, packets: int) -> Json:
         """Send at ``rate`` and read the annotations as a ``read_committed`` client: the time from produce to reader."""
@@ -124,7 +124,7 @@ class KafkaBench:
         n = int(min(rate * seconds, packets))
         service = SPAWN.Process(target=worker.kafka, args=(self._settings("bench.paced", "paced"), self.folder / "p"))
         service.start()
-        with self._consumer([Topics("paced").all(self.survey)], service) as reader:
+        with self._consumer(Topics("paced"), Topics("paced").all(self.survey)) as reader:
             self._wait_ready()
             feeder = SPAWN.Process(target=loads.paced, args=(self.client, "bench.source", "bench.paced", rate, n))
             feeder.start()
@@ -158,28 +158,26 @@ class KafkaBench:
         time.sleep(20.0)
 
     @contextmanager
-    def _consumer(self, topics: list[str], process: BaseProcess) -> Iterator[Any]:
-        """Yield a ``read_committed`` reader of topics, once they exist."""
+    def _consumer(self, topics: Topics, topic: str) -> Iterator[Any]:
+        """Yield a ``read_committed`` reader of one of ``topics``, which is made beforehand as an operator would."""
         from confluent_kafka import Consumer
 
+        from broker.deliver.topics import create, spec
+
+        create(self.client, [spec(topics, topic, 1)])
         consumer = Consumer(
             {
                 **self.client,
                 "group.id": f"bench-{time.time_ns()}",
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "earliest",
-                "topic.metadata.refresh.interval.ms": 500,
-                "allow.auto.create.topics": False,
             }
         )
-        while not set(topics) <= set(consumer.list_topics(timeout=10).topics):
-            _alive(process)
-            time.sleep(0.2)
-        consumer.subscribe(topics)
+        consumer.subscribe([topic])
         yield consumer
         consumer.close()
 
-    def _annotations(self, prefix: str, packets: int, process: BaseProcess) -> Iterator[Json]:
+    def _annotations(self, prefix: str) -> Iterator[Json]:
         from broker.deliver.kafka.reader import read_records
 
         for record, _ in read_records(self.client, [Topics(prefix).all(self.survey)], "annotation"):

@@ -82,6 +82,11 @@ class KafkaSource:
         """False: a stream has no end."""
         return False
 
+    @property
+    def assigned(self) -> bool:
+        """True when at least one partition is owned and being read."""
+        return bool(self._owned)
+
     def open(self, done: Done) -> None:
         """Subscribe to the topics that exist; the group's offsets are the progress, not ``done``."""
         self._refresh(force=True)
