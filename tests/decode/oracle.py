@@ -22,6 +22,7 @@ from broker.decode.schemas import SchemaStore
 
 Row = dict[str, Any]
 Captured = tuple[Row, list[tuple[int, Row]]]
+_PROGRAMS = Programs(Limits())
 
 
 def expected(record: Row, projection: Projection) -> Captured:
@@ -54,7 +55,7 @@ def decode(packets: list[bytes], schemas: SchemaStore, limits: Limits | None = N
     limits = limits or Limits()
     parts = [body_of(packet, schemas, limits) for packet in packets]
     assert len({text for text, _ in parts}) == 1
-    entry = Programs(limits).get(parts[0][0])
+    entry = (_PROGRAMS if limits == Limits() else Programs(limits)).get(parts[0][0])
     assert entry.program is not None, entry.reject
     bodies = [body for _, body in parts]
     starts = np.array([framing.address_of(body) for body in bodies])

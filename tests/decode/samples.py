@@ -111,7 +111,7 @@ LSST = fastavro.parse_schema(LSST_JSON)
 
 
 def candidate(**changes: Any) -> Record:
-    """A ZTF detection on 2020-01-01, 100,000 s after midnight UTC... at jd 2458849.5."""
+    """A ZTF detection whose exposure began on 2020-01-01 at 0 h UTC."""
     plain = {
         "jd": 2458849.5,
         "fid": 1,
