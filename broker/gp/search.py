@@ -23,6 +23,8 @@ SEARCH, FINAL = (24, 12), (48, 24)
 """Points of a Vecchia block with its conditioning points, and of the block: while searching, and at the end."""
 SEARCH_MIN, SEARCH_MAX, FINAL_MAX = 2, 6, 3
 """Stencils of the search: at least, at most, and at most of the final ones; they end where the top is settled."""
+RIVAL = 30.0
+"""A second maximum of the first grid is tried where its log likelihood is within this of the best."""
 TRUST = 0.7
 """How far beyond its best point, in half widths, a stencil's quadratic is believed."""
 
@@ -182,9 +184,49 @@ def fit_curves(offsets: Ints, time: Floats, wave: Lanes, flux: Lanes, noise: Lan
         Wavelength in units of 6000 Å / √3; flux in units of the curve's start amplitude, and squared error.
     """
     found = np.empty((3, len(offsets) - 1))
-    state = np.zeros(4 + 16 + 16 + 5)
-    _fit_curves(offsets, time, wave, flux, noise, workspace(), state[:4], state[4:20], state[20:36], state[36:], found)
+    s, a, values, centre = (np.zeros(n) for n in (4, 16, 16, 5))
+    _fit_curves(offsets, time, wave, flux, noise, workspace(), s, a, values, centre, np.zeros(4, np.int64), found)
     return found[0], found[1], found[2]
+
+
+@jit()
+def _climb(
+    n: int, curve: tuple[Floats, Lanes, Lanes, Lanes], work: Work, s: Vec, a: Vec, values: Vec, centre: Vec
+) -> float:
+    """Climb from the point (centre[0], centre[1]), leave the top there and return the log likelihood near it."""
+    centre[2], centre[3], centre[4] = 2.0, 1.2, 0.3
+    for stage in range(SEARCH_MAX):
+        stencil(centre, s, a)
+        evaluate(n, SEARCH[0], SEARCH[1], s, a, curve, work, values)
+        if recentre(centre, s, a, values) and stage + 1 >= SEARCH_MIN:
+            break
+    for _ in range(FINAL_MAX):
+        stencil(centre, s, a)
+        evaluate(n, FINAL[0], FINAL[1], s, a, curve, work, values)
+        if recentre(centre, s, a, values):
+            break
+    return float(values[best_of(values)])
+
+
+@jit()
+def starts(values: Vec, tops: Ints) -> int:
+    """Write the lanes of the first grid to climb from to ``tops`` (4,), best first; return how many: one or two.
+
+    The second one is a time scale that is better than its neighbours, and not much worse than the best.
+    """
+    for i in range(4):
+        tops[i] = i
+        for lane in range(i, 16, 4):
+            if values[lane] > values[tops[i]]:
+                tops[i] = lane
+    best, other = best_of(values), -1
+    for i in range(4):
+        left, right = values[tops[max(i - 1, 0)]], values[tops[min(i + 1, 3)]]
+        here = values[tops[i]]
+        if i != best % 4 and here >= left and here >= right and here > values[best] - RIVAL:
+            other = tops[i] if other < 0 or here > values[other] else other
+    tops[0], tops[1] = best, other
+    return 1 if other < 0 else 2
 
 
 @jit()
@@ -199,6 +241,7 @@ def _fit_curves(
     a: Vec,
     values: Vec,
     centre: Vec,
+    tops: Ints,
     found: Floats,
 ) -> None:
     for row in range(len(offsets) - 1):
@@ -207,18 +250,13 @@ def _fit_curves(
         curve = (time[points], wave[points], flux[points], noise[points])
         coarse(s, a)
         evaluate(n, SEARCH[0], SEARCH[1], s, a, curve, work, values)
-        best = best_of(values)
-        centre[0], centre[1], centre[2], centre[3], centre[4] = s[best % 4], a[best], 2.0, 1.2, 0.3
-        for stage in range(SEARCH_MAX):
-            stencil(centre, s, a)
-            evaluate(n, SEARCH[0], SEARCH[1], s, a, curve, work, values)
-            if recentre(centre, s, a, values) and stage + 1 >= SEARCH_MIN:
-                break
-        for _ in range(FINAL_MAX):
-            stencil(centre, s, a)
-            evaluate(n, FINAL[0], FINAL[1], s, a, curve, work, values)
-            if recentre(centre, s, a, values):
-                break
-        found[0, row] = min(max(centre[1], -RANGE), RANGE)
-        found[1, row] = min(max(centre[0], 0.0), TOP)
-        found[2, row] = values[best_of(values)]
+        count = starts(values, tops)
+        found[2, row] = -np.inf
+        for k in range(count):
+            coarse(s, a)
+            centre[0], centre[1] = s[tops[k] % 4], a[tops[k]]
+            value = _climb(n, curve, work, s, a, values, centre)
+            if value > found[2, row] or k == 0:
+                found[0, row] = min(max(centre[1], -RANGE), RANGE)
+                found[1, row] = min(max(centre[0], 0.0), TOP)
+                found[2, row] = value
