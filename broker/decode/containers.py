@@ -35,8 +35,7 @@ def split(data: bytes, limits: Limits | None = None) -> Iterator[bytes]:
     """
     limits = limits or Limits()
     header = framing.header(data)
-    _, frames = framing.frame([data], np.empty((0, 3), dtype=np.int64), replace(limits, packet_bytes=len(data)))
-    if header is None or frames[0, framing.STATUS] != framing.NOT_ONE:
+    if header is None or not _several(data, header):
         yield data
         return
     program = _program(header, limits)
@@ -49,6 +48,15 @@ def split(data: bytes, limits: Limits | None = None) -> Iterator[bytes]:
         count, start, end = found
         yield from _records(data[start:end], count, header, program, limits)
         at = end + 16
+
+
+def _several(data: bytes, header: Header) -> bool:
+    """Return whether a container has more than one record that can be found: in its first block, or in a second.
+
+    One record and bytes behind it that are no block stay together: such a packet does not end where it should.
+    """
+    first = _block(data, header.end, header.sync)
+    return first is not None and (first[0] != 1 or _block(data, first[2] + 16, header.sync) is not None)
 
 
 def _program(header: Header, limits: Limits) -> Program | None:
