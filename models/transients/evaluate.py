@@ -76,8 +76,8 @@ def classifier_metrics(examples: Examples, fold: Ints, logits: dict[str, NDArray
     """
     out: dict[str, Any] = {}
     for inputs, values in logits.items():
-        even = cross_fitted(values, examples.label, fold)
-        mixed = cross_fitted(values, examples.label, fold, PRIOR)
+        cooled = values / cross_fitted(values, examples.label, fold)[:, None, None]
+        even, mixed = (probabilities(cooled, 1.0, prior)[0] for prior in (None, PRIOR))
         for group, member in groups(examples).items():
             held = [s for s in (member & (fold == k) for k in np.unique(fold)) if s.any()]
             rows = [_one(even[s], mixed[s], examples.label[s]) for s in held]
@@ -85,15 +85,13 @@ def classifier_metrics(examples: Examples, fold: Ints, logits: dict[str, NDArray
     return out
 
 
-def cross_fitted(
-    logits: NDArray[np.float32], label: Ints, fold: Ints, prior: Floats | None = None
-) -> NDArray[np.float32]:
-    """Return probabilities (N, K), each fold's at the temperature that fits the others (1 if there is none)."""
-    out = np.empty((len(label), N_CLASSES), np.float32)
+def cross_fitted(logits: NDArray[np.float32], label: Ints, fold: Ints) -> Floats:
+    """Return a temperature (N,) per example: the one that fits the other folds (1 if there is no other)."""
+    out = np.ones(len(label))
     for k in np.unique(fold):
         other = fold != k
-        temperature = fit_temperature(logits[other], label[other]) if other.any() else 1.0
-        out[~other] = probabilities(logits[~other], temperature, prior)[0]
+        if other.any():
+            out[~other] = fit_temperature(logits[other], label[other])
     return out
 
 
