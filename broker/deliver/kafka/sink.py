@@ -8,6 +8,7 @@ has taken our name: stop).
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -28,6 +29,7 @@ from broker.deliver.types import Aborted, Commit, Done, Hook, Idle, no_hook
 log = logging.getLogger(__name__)
 
 CALL_S = 5.0
+HUNG_S = 15.0
 PAUSE_S = 0.05
 _REFUSED = (
     KafkaError.MSG_SIZE_TOO_LARGE,
@@ -74,6 +76,7 @@ class KafkaSink:
         self._resume, self._partitions, self._at = resume, partitions, at
         self._away = librdkafka.Away(log)
         self._producer: Producer | None = None
+        self._starting: Producer | None = None
         self._known: set[str] = set()
         self._failed: KafkaError | None = None
         self._deadletter, self._ledger = latest("deadletter"), latest("ledger")
@@ -93,7 +96,7 @@ class KafkaSink:
         in, under the generation that read them. 8. Commit.
         """
         messages = self._messages(commit)
-        producer = self._producer or self._connect()
+        producer = self._ready()
         try:
             self._call("begin", producer.begin_transaction, idle)
             self._at(3)
@@ -136,17 +139,33 @@ class KafkaSink:
         if self._away.refused is not None:
             raise Stop(f"Kafka refuses the login: {self._away.refused}")
         settings = librdkafka.producer(self._config, self._id)
-        producer = Producer({**settings, "error_cb": self._away, "on_delivery": self._on_delivery})
+        if self._starting is None:
+            self._starting = Producer({**settings, "error_cb": self._away, "on_delivery": self._on_delivery})
+        producer = self._starting
         try:
-            producer.init_transactions(2 * CALL_S)
+            producer.init_transactions(CALL_S)
         except KafkaException as error:
             cause = error.args[0]
             if cause.code() in _REFUSED or cause.code() in _FENCED:
                 raise Stop(f"Kafka refuses the transactional id {self._id}: {cause.str()}") from error
+            if not cause.retriable():
+                self._starting = None
             raise Wait(f"Kafka does not answer: {cause.str()}") from error
         self._away.back()
-        self._failed, self._producer = None, producer
+        self._failed, self._producer, self._starting = None, producer, None
         return producer
+
+    def _ready(self) -> Producer:
+        """Return the producer, made anew where Kafka was away since the last transaction.
+
+        librdkafka drops a broker that was away, but keeps it as the group's coordinator, and then waits for it for
+        ever (librdkafka#5511): a new producer does not know it.
+        """
+        if self._producer is not None:
+            self._producer.poll(0)  # serves the error events
+            if self._away.since is not None:
+                self._producer = None
+        return self._producer or self._connect()
 
     def _call(self, what: str, call: Callable[[], None], idle: Idle) -> None:
         """Make one call of the transaction, again while its error is retriable.
@@ -161,7 +180,8 @@ class KafkaSink:
         said = time.monotonic()
         while True:
             try:
-                call()
+                if not _returns(call, idle):
+                    self._raise_hung(what)
                 return
             except KafkaException as error:
                 cause = error.args[0]
@@ -185,6 +205,13 @@ class KafkaSink:
         if cause.fatal() or not cause.txn_requires_abort():
             self._producer = None  # made anew at the next commit; that rolls the transaction back
         raise Aborted(f"{what}: {cause.str()}") from error
+
+    def _raise_hung(self, what: str) -> None:
+        """Give up a producer that does not come back: a new one of the same name rolls its transaction back."""
+        self._producer = None
+        if self._resume and what == "commit":
+            raise Stop("the end of a transaction is unknown; run again to go on where it ended")
+        raise Aborted(f"{what}: the client library did not return within {HUNG_S:.0f} s")
 
     def _abort(self, producer: Producer, idle: Idle) -> None:
         """Roll back, and stop where trying again would fail again."""
@@ -264,3 +291,33 @@ class KafkaSink:
                         ) from error
                     self._raise("send", cause, error)
         producer.poll(0)
+
+
+def _returns(call: Callable[[], None], idle: Idle) -> bool:
+    """Make a call in a thread of its own; return False when it does not come back.
+
+    ``send_offsets_to_transaction`` can ignore its timeout (librdkafka#5456). The thread keeps the producer alive.
+
+    Raises
+    ------
+    KafkaException
+        What the call raises.
+    """
+    raised: list[KafkaException] = []
+
+    def target() -> None:
+        try:
+            call()
+        except KafkaException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=target, name="transaction", daemon=True)
+    thread.start()
+    thread.join(1.0)
+    end = time.monotonic() + HUNG_S - 1.0
+    while thread.is_alive() and time.monotonic() < end:
+        idle(0.05)
+        thread.join(0.2)
+    if raised:
+        raise raised[0]
+    return not thread.is_alive()
