@@ -71,6 +71,7 @@ class Limits:
         longest = _longest_run(dead, self._run)
         if longest >= self.max_run:
             raise Stop(f"{longest} dead letters in a row (limit {self.max_run}), mostly {worst}: {text}")
+        self._forget(len(dead))
         count = self._dead + int(dead.sum())
         if count > self.max_ratio * self.window:
             raise Stop(
@@ -83,15 +84,19 @@ class Limits:
         dead = outcomes.code == Outcome.DEAD_LETTERED
         if not len(dead):
             return
+        self._forget(len(dead))
         self._recent.append((len(dead), int(dead.sum())))
         self._packets += len(dead)
         self._dead += int(dead.sum())
-        while self._packets - self._recent[0][0] >= self.window:
+        alive = np.flatnonzero(~dead)
+        self._run = self._run + len(dead) if len(alive) == 0 else len(dead) - 1 - int(alive[-1])
+
+    def _forget(self, coming: int) -> None:
+        """Drop batches that lie behind the window once ``coming`` more packets are in it."""
+        while self._recent and self._packets + coming - self._recent[0][0] >= self.window:
             packets, letters = self._recent.popleft()
             self._packets -= packets
             self._dead -= letters
-        alive = np.flatnonzero(~dead)
-        self._run = self._run + len(dead) if len(alive) == 0 else len(dead) - 1 - int(alive[-1])
 
 
 def _longest_run(dead: np.ndarray[tuple[int], np.dtype[np.bool_]], before: int) -> int:

@@ -368,9 +368,10 @@ def test_a_member_keeps_its_name_and_two_take_two_slots(tmp_path: Path) -> None:
 
 def test_a_client_library_that_hangs_is_given_up(kafka: RealKafka, monkeypatch: pytest.MonkeyPatch) -> None:
     """librdkafka#5456: sending offsets can block for ever. The batch is rolled back and delivered by a new producer."""
-    hung, release = [], threading.Event()
+    hung: list[object] = []
+    release = threading.Event()
 
-    class Hanging(Producer):
+    class Hanging(Producer):  # type: ignore[misc]
         def send_offsets_to_transaction(self, *args: Any) -> None:
             if not hung:
                 hung.append(self)
