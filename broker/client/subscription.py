@@ -49,7 +49,9 @@ class Received(NamedTuple):
         ValueError
             It is not a record of ours (a raw packet of the survey, for example).
         """
-        return schemas.decode(self.value, self.headers, _default_schema(self.topic))
+        if schemas.HEADER not in dict(self.headers):
+            raise ValueError("it has no schema header")
+        return schemas.decode(self.value, self.headers, "annotation")
 
 
 def subscribe(
@@ -271,8 +273,3 @@ def _received(message: Message) -> Received:
         message.value() or b"",
         message.headers() or [],
     )
-
-
-def _default_schema(topic: str) -> str:
-    """Return the schema of a message without our header, by the topic's name."""
-    return {"dead-letters": "deadletter", "ledger": "ledger"}.get(topic.rsplit(".", 1)[-1], "annotation")
