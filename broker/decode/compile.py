@@ -15,11 +15,12 @@ import numpy as np
 
 from broker.core.batch import Ints
 from broker.core.reasons import Dead
-from broker.decode import machine as op
+from broker.decode import instructions as op
 from broker.decode.fields import Column, History, Kind, Projection
 from broker.decode.fields import code as code_of
+from broker.decode.instructions import Code
 from broker.decode.limits import Limits, Reject
-from broker.decode.machine import Code
+from broker.decode.templates import MOST_CAPTURES
 from broker.decode.tree import TEXTS, VARINTS, Node, Tree
 
 _SKIPS = dict.fromkeys(VARINTS, op.VARINT) | dict.fromkeys(TEXTS, op.BYTES)
@@ -311,6 +312,8 @@ class _Writer:
             return
         if node.type != "array":
             raise Reject(Dead.MISSING_FIELD, f"the field {history.path} is of type {node.type}, not an array")
+        if len(history.columns) > MOST_CAPTURES:
+            raise ValueError(f"{history.path}: a template has room for {MOST_CAPTURES} columns")
         wants = _Wants({column.path: (column, i) for i, column in enumerate(history.columns)})
         self._loop(node, lambda: self.below(node.children[0], wants, history.path), history.tag)
 

@@ -12,7 +12,7 @@ from broker.decode.compile import Program, compile_program
 from broker.decode.decoder import Bodies, run
 from broker.decode.framing import Header
 from broker.decode.limits import Limits, Reject
-from broker.decode.machine import varint
+from broker.decode.memory import varint
 from broker.decode.packets import NOTHING
 from broker.decode.tree import Tree
 

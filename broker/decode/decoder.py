@@ -11,12 +11,13 @@ import numpy as np
 from broker.core.batch import AlertBatch, Ints, LightCurves, PacketBatch
 from broker.core.outcomes import DeadLetter
 from broker.core.reasons import Dead
-from broker.decode import framing, lsst, machine, ztf
+from broker.decode import framing, instructions, lsst, machine, ztf
 from broker.decode.compile import Program
 from broker.decode.fields import Problem, Tables
 from broker.decode.limits import Limits, Reject
 from broker.decode.programs import Entry, Programs
 from broker.decode.schemas import SchemaStore
+from broker.decode.templates import HISTORY_WORDS
 
 STAGE = "decode"
 _CONVERT: dict[str, Callable[[Tables], tuple[AlertBatch, LightCurves, list[Problem]]]] = {
@@ -24,16 +25,16 @@ _CONVERT: dict[str, Callable[[Tables], tuple[AlertBatch, LightCurves, list[Probl
     "lsst": lsst.convert,
 }
 WRONG = {
-    machine.CUT: (Dead.MALFORMED, "the body ends before the record does"),
-    machine.LONG_VARINT: (Dead.MALFORMED, "a number is longer than ten bytes"),
-    machine.BAD_BRANCH: (Dead.MALFORMED, "the schema's union has no such branch"),
-    machine.BAD_LENGTH: (Dead.MALFORMED, "a string has a negative length"),
-    machine.BAD_SYMBOL: (Dead.MALFORMED, "the schema's enum has no such symbol"),
-    machine.TRAILING: (Dead.TRAILING_BYTES, "there are bytes behind the end of the record"),
-    machine.TOO_MANY_ITEMS: (Dead.BOUND_EXCEEDED, "more items than the bound on arrays"),
-    machine.TOO_DEEP: (Dead.BOUND_EXCEEDED, "records are nested too deeply"),
-    machine.TOO_LONG: (Dead.BOUND_EXCEEDED, "the body takes more steps than its bytes can need"),
-    machine.BAD_TYPE: (Dead.MISSING_FIELD, "the value is of a type that we do not read"),
+    instructions.CUT: (Dead.MALFORMED, "the body ends before the record does"),
+    instructions.LONG_VARINT: (Dead.MALFORMED, "a number is longer than ten bytes"),
+    instructions.BAD_BRANCH: (Dead.MALFORMED, "the schema's union has no such branch"),
+    instructions.BAD_LENGTH: (Dead.MALFORMED, "a string has a negative length"),
+    instructions.BAD_SYMBOL: (Dead.MALFORMED, "the schema's enum has no such symbol"),
+    instructions.TRAILING: (Dead.TRAILING_BYTES, "there are bytes behind the end of the record"),
+    instructions.TOO_MANY_ITEMS: (Dead.BOUND_EXCEEDED, "more items than the bound on arrays"),
+    instructions.TOO_DEEP: (Dead.BOUND_EXCEEDED, "records are nested too deeply"),
+    instructions.TOO_LONG: (Dead.BOUND_EXCEEDED, "the body takes more steps than its bytes can need"),
+    instructions.BAD_TYPE: (Dead.MISSING_FIELD, "the value is of a type that we do not read"),
 }
 
 
@@ -180,7 +181,7 @@ def run(program: Program, bodies: Bodies, limits: Limits) -> tuple[Tables, Ints]
     alerts = np.empty((count, len(projection.alert_null)), dtype=np.int64)
     points = np.empty((total // 256 + 16 * count, projection.point_words), dtype=np.int64)
     first, ends = np.zeros(count + 1, dtype=np.int64), np.zeros((count, 3), dtype=np.int64)
-    seen = np.zeros(len(projection.point_null) * machine.HISTORY_WORDS, dtype=np.int64)
+    seen = np.zeros(len(projection.point_null) * HISTORY_WORDS, dtype=np.int64)
     most = np.array([limits.array_items, limits.packet_items], dtype=np.int64)
     done, rows = machine.run(program.code, most, seen, bodies.spans, alerts, points, first, ends, 0)
     while done < count:

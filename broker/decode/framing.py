@@ -21,7 +21,7 @@ from broker.core.batch import Ints
 from broker.core.jit import jit
 from broker.core.reasons import Dead
 from broker.decode.limits import Limits, Reject
-from broker.decode.machine import load_i64, load_u8, load_u32, load_u64, signed, varint, word
+from broker.decode.memory import load_i64, load_u8, load_u32, load_u64, signed, varint, word
 
 # What a packet is, or why it is nothing.
 WIRE, CONTAINER = 0, 1

@@ -8,6 +8,7 @@ optional package ``lsst-alert-packet``, which is read as data and never imported
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import os
 import tempfile
@@ -94,7 +95,7 @@ class Registry:
         request = urllib.request.Request(self.url + path, headers=self._headers)
         try:
             with urllib.request.urlopen(request, timeout=self._timeout_s) as response:
-                raw = response.read(2 * limits.schema_bytes + 1)
+                raw = self._read(response, 2 * limits.schema_bytes + 1)
             answer = json.loads(raw) if len(raw) <= 2 * limits.schema_bytes else None
         except urllib.error.HTTPError as error:
             error.close()
@@ -106,6 +107,16 @@ class Registry:
         if not isinstance(answer, dict):
             raise Reject(Dead.BOUND_EXCEEDED, f"the registry's answer to {path} is too long or no JSON object")
         return answer
+
+    def _read(self, response: http.client.HTTPResponse, most: int) -> bytes:
+        """Return at most ``most`` bytes; a server that drips them is away once ten times the time-out has passed."""
+        deadline = time.monotonic() + 10 * self._timeout_s
+        raw = b""
+        while len(raw) < most and (piece := response.read1(most - len(raw))):
+            raw += piece
+            if time.monotonic() > deadline:
+                raise TimeoutError("it answers too slowly")
+        return raw
 
 
 class DiskCache:
