@@ -25,7 +25,8 @@ MARK = ".tocsin-demo"
 @click.option("--ztf", default=600, show_default=True, type=click.IntRange(1), help="ZTF packets.")
 @click.option("--lsst", default=200, show_default=True, type=click.IntRange(1), help="Rubin packets.")
 @click.option("--seed", default=1, show_default=True, help="Of everything random.")
-def demo(out: Path, ztf: int, lsst: int, seed: int) -> None:
+@click.option("--picture", type=click.Path(path_type=Path), help="Also draw the last alerts and the ledger as SVG.")
+def demo(out: Path, ztf: int, lsst: int, seed: int, picture: Path | None) -> None:
     """Simulate a small night of ZTF and Rubin packets, run it through every stage, and show the ledger.
 
     One packet of each survey is cut in half on the way, so that the dead letters have something to show.
@@ -48,6 +49,8 @@ def demo(out: Path, ztf: int, lsst: int, seed: int) -> None:
     scored = _scored_ids(out)
     share = sum(alert_id in scored for alert_id in transients) / max(1, len(transients))
     click.echo(f"{share:.1%} of the night's {len(transients)} real transients (whole public packets) are scored")
+    if picture is not None:
+        _draw(out, picture)
     click.echo(f"annotations: {out}/annotations/*.avro   ask again: tocsin ledger {out} --verify-source")
 
 
@@ -79,6 +82,15 @@ def _simulate(out: Path, objects: dict[str, int], seed: int, settings: Settings)
                 if whole and _is_due(packet):
                     due.add(packet.truth.alert_id)
     return due
+
+
+def _draw(out: Path, picture: Path) -> None:
+    from broker.cli import live
+    from broker.cli.ledger import table
+    from broker.deliver.recount import recount_directory
+
+    scored = [a for a in _annotations(out) if a["outcome"] == "scored"]
+    live.picture(picture, scored[:: max(1, len(scored) // live.ROWS)][: live.ROWS], table(recount_directory(out)))
 
 
 def _is_due(packet: SimulatedPacket) -> bool:

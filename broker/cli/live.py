@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
@@ -80,7 +83,7 @@ class Watched:
 def table(annotations: Iterable[dict[str, Any]]) -> Table:
     """Return a table of annotations, latest last."""
     shown = Table(title="latest scored alerts", title_justify="left", expand=False)
-    for name in ("object", "survey", "class", "probability", "anomaly", "magnitude", "age [d]"):
+    for name in ("object", "survey", "class", "probability", "anomaly", "magnitude", "age, d"):
         shown.add_column(name, justify="left" if name in ("object", "survey", "class") else "right")
     for annotation in annotations:
         shown.add_row(*row(annotation))
@@ -124,3 +127,13 @@ def _number(value: float | None, form: str, unit: str = "") -> str:
 
 def _annotation(record: Record) -> dict[str, Any]:
     return schemas.decode(record.value, list(record.headers), "annotation")
+
+
+def picture(path: Path, annotations: Iterable[dict[str, Any]], below: str) -> None:
+    """Write the table of ``annotations`` and the text ``below`` it as an SVG picture of a terminal."""
+    console = Console(record=True, width=86, file=StringIO())
+    console.print(table(annotations))
+    console.print(below, highlight=False)
+    svg = console.export_svg(title="tocsin demo")
+    # rich's style fetches a font from the network; a picture must not
+    path.write_text(re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL))
