@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from broker.core.batch import Floats, LightCurves
+from broker.core.batch import Floats, Ints, LightCurves
 from broker.gp import grid, search
 from broker.gp.model import WAVELENGTH_SCALE_AA, Fit, Prediction, usable
 
-NOISE_MAX = 1e18
-"""Largest squared error in units of the squared amplitude: such a point says nothing, and float32 stays finite."""
+NOISE_MIN, NOISE_MAX = 1e-7, 1e18
+"""Bounds of a squared error beside the squared start amplitude in the fit, which is in float32: a smaller one (a signal
+to noise of 6,000) would drown in rounding, a larger one says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,14 @@ class Fast:
                     fit.amplitude, fit.time_scale_d, ordered, waves, self.cut, self.tail, variance,
                     grid.scratch(size, cells, kind), answer.flux, answer.variance, answer.log_likelihood,
                 )  # fmt: skip
+        long = np.flatnonzero(curves.counts > grid.LIMIT)
+        if len(long):
+            answer.log_likelihood[long] = _vecchia(curves, waves, fit, long)
         if ordered is not times:
             answer.flux[:], answer.variance[:] = _as_given(times, answer.flux), _as_given(times, answer.variance)
 
     def log_likelihood(self, curves: LightCurves, wavelengths_aa: Floats, amplitude: Floats, tau_d: Floats) -> Floats:
-        """Log marginal likelihood (A,); not a number for curves that `predict` cuts into windows."""
+        """Log marginal likelihood (A,); block-Vecchia for curves that `predict` cuts into windows."""
         fit = Fit(amplitude, tau_d, tau_d)
         return self.predict(curves, wavelengths_aa, np.empty((len(curves), 0)), fit, variance=False).log_likelihood
 
@@ -104,13 +108,23 @@ def start_amplitudes(curves: LightCurves) -> Floats:
     return np.asarray(0.5 * np.where(size[best] > 0, size[best], np.minimum.reduceat(curves.flux_err_njy, starts)))
 
 
+def _vecchia(curves: LightCurves, waves: Floats, fit: Fit, rows: Ints) -> Floats:
+    """Return the block-Vecchia log likelihood of the curves ``rows``."""
+    unit, found = start_amplitudes(curves), np.empty(len(curves))
+    wave, flux, noise = _single_columns(curves, waves, unit)
+    log_power, log_scale = 2.0 * np.log(fit.amplitude / unit), 2.0 * np.log(fit.time_scale_d)
+    work = search.workspace()
+    search.likelihoods(rows, curves.offsets, curves.mjd, wave, flux, noise, log_scale, log_power, work, found)
+    return np.asarray((found - curves.counts * np.log(unit))[rows])
+
+
 def _single_columns(curves: LightCurves, waves: Floats, unit: Floats) -> list[NDArray[np.float32]]:
     """Return wavelength, and flux and squared error in ``unit`` (A,): (D,) float32 each."""
     unit = np.repeat(unit, curves.counts)
     columns = (
         waves[curves.band],
         curves.flux_njy / unit,
-        np.minimum((curves.flux_err_njy / unit) ** 2, NOISE_MAX),
+        np.clip((curves.flux_err_njy / unit) ** 2, NOISE_MIN, NOISE_MAX),
     )
     return [column.astype(np.float32) for column in columns]
 

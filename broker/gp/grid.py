@@ -16,6 +16,9 @@ LIMIT = 512
 WINDOW = 384
 """Points that a window is conditioned on: the nearest in time to its grid times."""
 
+NOISE_MIN, NOISE_MAX = 1e-11, 1e18
+"""Bounds of a squared error beside the squared amplitude: what float64 can factorise, and float32 can hold."""
+
 Scratch = tuple[Any, ...]
 
 
@@ -49,7 +52,7 @@ def _condition(
     for i in range(n):
         time[i], waves[i] = mjd[start + i] - mjd[start], wave[start + i]
         fluxes[i] = flux[start + i] / amplitude
-        noise[i] = min((error[start + i] / amplitude) ** 2, 1e18)
+        noise[i] = min(max((error[start + i] / amplitude) ** 2, NOISE_MIN), NOISE_MAX)
         smallest = min(smallest, (error[start + i] / amplitude) ** 2)
     for i in range(n, (n + wide - 1) // wide * wide):
         time[i], waves[i], noise[i], fluxes[i] = banded.FAR * (1 + i - n), 0.0, 1.0, 0.0
@@ -169,7 +172,7 @@ def predict(
     """Predict the curves ``rows``, in the precision of ``work``.
 
     ``times`` (A, T) must be finite and in order. Correlations below cut · min(error²) / A² are dropped; ``tail`` is
-    `banded.posterior`'s. Writes mean and spread (A, B, T) and values (A,), the log likelihood (windows: stays).
+    `banded.posterior`'s. Writes mean and spread (A, B, T) and, for curves without windows, values (A,): log likelihoods.
     """
     for row in rows:
         start, stop = offsets[row], offsets[row + 1]

@@ -190,6 +190,30 @@ def fit_curves(offsets: Ints, time: Floats, wave: Lanes, flux: Lanes, noise: Lan
 
 
 @jit()
+def likelihoods(
+    rows: Ints,
+    offsets: Ints,
+    time: Floats,
+    wave: Lanes,
+    flux: Lanes,
+    noise: Lanes,
+    s: Vec,
+    a: Vec,
+    work: Work,
+    found: Vec,
+) -> None:
+    """Write the log likelihood at log τ² ``s`` and log A² ``a`` (A,) of the curves ``rows`` to ``found`` (A,)."""
+    at_s, at_a, values = np.empty(4), np.empty(16), np.empty(16)
+    for row in rows:
+        first, n = offsets[row], offsets[row + 1] - offsets[row]
+        points = slice(first, first + n)
+        at_s[:], at_a[:] = s[row], a[row]
+        curve = (time[points], wave[points], flux[points], noise[points])
+        evaluate(n, FINAL[0], FINAL[1], at_s, at_a, curve, work, values)
+        found[row] = values[0]
+
+
+@jit()
 def _climb(
     n: int, curve: tuple[Floats, Lanes, Lanes, Lanes], work: Work, s: Vec, a: Vec, values: Vec, centre: Vec
 ) -> float:

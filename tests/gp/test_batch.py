@@ -184,6 +184,7 @@ def test_windows_of_a_long_history_keep_the_mean() -> None:
     whole = gp.solver("dense").predict(curves, WAVES, times, fit, variance=True)
     off = np.abs(ours.flux - whole.flux) / np.sqrt(whole.variance)
     assert np.mean(off < 0.1) >= 0.95
+    np.testing.assert_allclose(ours.log_likelihood, whole.log_likelihood, rtol=1e-2)
 
 
 def test_float32_overflow_is_nan() -> None:
@@ -191,3 +192,18 @@ def test_float32_overflow_is_nan() -> None:
     answer = at_grid(batch([(mjd, band, flux * 1e36, error * 1e36)]))
     assert not np.isinf(answer.flux).any()
     assert not np.isinf(answer.variance).any()
+
+
+@pytest.mark.parametrize("relative", [1e-3, 1e-5, 1e-9])
+def test_extreme_signal_to_noise_still_fits(relative: float) -> None:
+    rng = np.random.default_rng(21)
+    mjd, band, _, _ = supernova(120, rng)
+    flux = 1e4 * np.exp(-0.5 * ((mjd - START - 50) / 30) ** 2) * (1 + 0.1 * band)
+    error = np.full(120, 1e4 * relative)
+    curves = batch([(mjd, band, flux + rng.normal(0, error), error)])
+    fit, best = gp.fit(curves, WAVES), gp.fit(curves, WAVES, solver="dense")
+    found = gp.log_likelihood(curves, WAVES, fit.amplitude, fit.time_scale_d)
+    assert found[0] > best.log_likelihood[0] - 3.0
+    answer = at_grid(curves)
+    assert np.isfinite(answer.flux).all()
+    assert np.isfinite(answer.variance).all()
