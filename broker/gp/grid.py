@@ -172,7 +172,7 @@ def predict(
     """Predict the curves ``rows``, in the precision of ``work``.
 
     ``times`` (A, T) must be finite and in order. Correlations below cut · min(error²) / A² are dropped; ``tail`` is
-    `banded.posterior`'s. Writes mean and spread (A, B, T) and, for curves without windows, values (A,): log likelihoods.
+    `banded.posterior`'s. Writes mean, spread (A, B, T) and, for curves without windows, values (A,): log likelihoods.
     """
     for row in rows:
         start, stop = offsets[row], offsets[row + 1]
