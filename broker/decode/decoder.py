@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -104,11 +104,10 @@ class Decoder:
                 reason, text = _because(entry.reject)
                 dead.all(rows, reason, text)
                 continue
-            bodies = self._bodies(batch.values, packets, frames, rows, dead)
-            if len(bodies.rows):
-                survey = entry.program.projection.survey
-                decoded.setdefault(survey, []).append(self._decode(entry.program, bodies, dead))
-        return [_joined(parts) for parts in decoded.values()], dead.letters()
+            parts = decoded.setdefault(entry.program.projection.survey, [])
+            for bodies in self._bodies(batch.values, packets, frames, rows, dead):
+                parts.append(self._decode(entry.program, bodies, dead))
+        return [_joined(parts) for parts in decoded.values() if parts], dead.letters()
 
     def _group(self, values: list[bytes], frames: Ints, known: list[Entry], dead: _Dead) -> list[tuple[Entry, Ints]]:
         """Return the rows of every schema in the batch; each wire id is resolved once."""
@@ -133,28 +132,30 @@ class Decoder:
                 dead.all(rows, *_because(reject))
         return [(entry, np.sort(np.concatenate(rows))) for entry, rows in groups.values()]
 
-    def _bodies(self, values: list[bytes], packets: Ints, frames: Ints, rows: Ints, dead: _Dead) -> Bodies:
-        """Return where the bodies of ``rows`` are; a compressed one becomes bytes of its own."""
+    def _bodies(self, values: list[bytes], packets: Ints, frames: Ints, rows: Ints, dead: _Dead) -> Iterator[Bodies]:
+        """Yield where the bodies of ``rows`` are; compressed ones apart, as many as may be held at once."""
         base = packets[rows, 0]
         spans = np.stack((base, base + frames[rows, framing.BODY], base + frames[rows, framing.BODY_END]), axis=1)
-        owners = [values[row] for row in rows.tolist()]
-        keep = np.ones(len(rows), dtype=np.bool_)
-        for i in np.flatnonzero(frames[rows, framing.CODEC_SIZE] > 0).tolist():
-            start, size, body, end = frames[
-                rows[i], [framing.CODEC, framing.CODEC_SIZE, framing.BODY, framing.BODY_END]
-            ]
-            codec = owners[i][start : start + size]
+        plain = frames[rows, framing.CODEC_SIZE] == 0
+        if plain.any():
+            yield Bodies(rows[plain], [values[row] for row in rows[plain].tolist()], spans[plain])
+        held: list[tuple[int, bytes]] = []
+        room = self._limits.held_bytes
+        for row in rows[~plain].tolist():
+            packet = values[row]
+            start, size, body, end = frames[row, [framing.CODEC, framing.CODEC_SIZE, framing.BODY, framing.BODY_END]]
             try:
-                owners[i] = framing.decompress(codec, owners[i][body:end], self._limits)
+                block = framing.decompress(packet[start : start + size], packet[body:end], self._limits)
             except Reject as reject:
-                keep[i] = False
-                dead.add(int(rows[i]), *_because(reject))
+                dead.add(row, *_because(reject))
                 continue
-            address = framing.address_of(owners[i])
-            spans[i] = address, address, address + len(owners[i])
-        return Bodies(
-            rows[keep], [owner for owner, kept in zip(owners, keep.tolist(), strict=True) if kept], spans[keep]
-        )
+            held.append((row, block))
+            room -= len(block)
+            if room < 0:
+                yield _whole(held)
+                held, room = [], self._limits.held_bytes
+        if held:
+            yield _whole(held)
 
     def _decode(self, program: Program, bodies: Bodies, dead: _Dead) -> Decoded:
         """Run a program, and make columns of what it captured."""
@@ -195,6 +196,14 @@ def run(program: Program, bodies: Bodies, limits: Limits) -> tuple[Tables, Ints]
     owners = [owner for owner, kept in zip(bodies.owners, good.tolist(), strict=True) if kept]
     starts = np.concatenate((first[:-1][good], first[-1:]))
     return Tables(bodies.rows[good], alerts[good], points[: first[-1]], starts, owners), ends
+
+
+def _whole(held: list[tuple[int, bytes]]) -> Bodies:
+    """Return bodies that are all of the bytes that hold them."""
+    starts = np.array([framing.address_of(body) for _, body in held], dtype=np.int64)
+    sizes = np.array([len(body) for _, body in held], dtype=np.int64)
+    spans = np.stack((starts, starts, starts + sizes), axis=1)
+    return Bodies(np.array([row for row, _ in held]), [body for _, body in held], spans)
 
 
 class _Dead:

@@ -25,15 +25,18 @@ class Limits:
     schema_depth : int
         Records, arrays, maps and unions within each other.
     instructions : int
-        Length of a compiled program.
+        Length of a compiled program (real ones: up to 200).
+    held_bytes : int
+        Decompressed bodies that are held at once; a batch with more is decoded in turns.
     """
 
     packet_bytes: int = 16_000_000
-    array_items: int = 50_000
-    packet_items: int = 100_000
-    schema_bytes: int = 1_000_000
+    array_items: int = 25_000
+    packet_items: int = 50_000
+    schema_bytes: int = 500_000
     schema_depth: int = 32
-    instructions: int = 50_000
+    instructions: int = 10_000
+    held_bytes: int = 64_000_000
 
 
 class Reject(TocsinError):

@@ -10,7 +10,7 @@ import fastavro
 import pytest
 
 from broker.core.reasons import Dead
-from broker.decode import Decoder, Reject, SchemaStore, containers, framing, read, stamps
+from broker.decode import Decoder, Limits, Reject, SchemaStore, containers, framing, read, stamps
 from tests.decode import samples
 from tests.decode.conftest import Real
 from tests.decode.generate import Maker
@@ -52,6 +52,15 @@ def test_codecs(codec: str) -> None:
     assert found.alerts.object_id == ["ZTF20aaaaaaa"] * 3
     assert read(packet, STORE) == fastavro_reads(many([samples.ztf(prv_candidates=[samples.previous()] * 40)]), STORE)
     assert stamps(packet, STORE) == {"cutoutScience": b"\x1f\x8b science"}
+
+
+def test_a_batch_that_swells_is_decoded_in_turns() -> None:
+    packets = [many([record], ("deflate", "null", "snappy", "zstandard")[i % 4]) for i, record in enumerate(alerts(40))]
+    whole, turns = (Decoder(STORE, limits)(batch(packets)) for limits in (None, Limits(held_bytes=3000)))
+    assert turns[1] == whole[1] == []
+    assert turns[0][0].alerts.alert_id.tolist() == list(range(1000, 1040))
+    assert turns[0][0].curves.counts.tolist() == whole[0][0].curves.counts.tolist() == list(range(1, 41))
+    assert turns[0][0].alerts.object_id == ["ZTF20aaaaaaa"] * 40
 
 
 def test_a_wrong_checksum_is_noticed() -> None:
