@@ -200,22 +200,22 @@ def test_tonights_topic_is_awaited_and_midnight_passes(kafka: RealKafka, caplog:
 
 
 def test_kafka_is_awaited_at_the_start_and_while_it_is_away(kafka: RealKafka) -> None:
-    topic = kafka.topic()
-    kafka.send(topic, [packet(n) for n in range(40)])
-    port = int(kafka.bootstrap.split(":")[1])
-    config = kafka.config
-    kafkaserver.down(kafka.directory)
-    with running(kafka, [topic], f"t{topic}", config=config) as service:
-        service.until(lambda: service.metrics.counters["waits_total", (("what", "start"),)] > 0)
-        kafkaserver.up(kafka.directory, kafka.libs, port=port)
-        service.until(lambda: len(service.step.seen) == 40, 60)
+    before, late = kafka.topic(), kafka.topic()
+    kafka.send(before, [packet(n) for n in range(40)])
+    kafka.send(late, [packet(n) for n in range(40)])
+    port, config = int(kafka.bootstrap.split(":")[1]), kafka.config
+    with running(kafka, [before], f"t{before}") as service:
+        service.until(lambda: len(service.step.seen) == 40)
         kafkaserver.down(kafka.directory)
-        time.sleep(1.0)
-        kafkaserver.up(kafka.directory, kafka.libs, port=port)
-        kafka.send(topic, [packet(n) for n in range(40, 80)])
+        with running(kafka, [late], f"t{late}", config=config) as other:
+            other.until(lambda: other.metrics.counters["waits_total", (("what", "start"),)] > 0)
+            kafkaserver.up(kafka.directory, kafka.libs, port=port)
+            kafka.send(before, [packet(n) for n in range(40, 80)])
+            other.until(lambda: len(other.step.seen) == 40, 60)
         service.until(lambda: len(service.step.seen) >= 80, 60)
-    found = recount_kafka(config, Topics(f"t{topic}"), verify_source=True)
-    assert (found["received"], found["balanced"]) == (80, True)
+    for topic, count in ((before, 80), (late, 40)):
+        found = recount_kafka(config, Topics(f"t{topic}"), verify_source=True)
+        assert (found["received"], found["balanced"]) == (count, True)
 
 
 def test_without_kafka_a_request_to_stop_ends_the_wait(kafka: RealKafka) -> None:

@@ -215,7 +215,7 @@ class KafkaSource:
         if partitions and _generation(metadata) < 0:
             raise Wait("this member lost its place in the group and joins again")
         self._consumer.assign(starts)
-        if self._paused and starts:
+        if starts:  # a pause outlives the assignment that it was made in
             self._consumer.resume(starts)
         self._group, self._gaps, self._assigned, self._held, self._paused = metadata, gaps, None, None, False
         self._owned = {(p.topic, p.partition): p.offset for p in starts}
