@@ -52,6 +52,20 @@ def card(name: str, root: Path | None) -> None:
 
 
 @model.command()
+@ROOT
+def table(root: Path | None) -> None:
+    """Print the held-out figures of all models as Markdown; models/README.md holds this table.
+
+    \b
+    Example:
+      tocsin model table
+    """
+    from broker.score import card as cards
+
+    click.echo(cards.table([cards.read(name, root) for name in cards.available(root)]), nl=False)
+
+
+@model.command()
 @click.argument("names", nargs=-1)
 @ROOT
 def verify(names: tuple[str, ...], root: Path | None) -> None:

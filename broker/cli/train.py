@@ -18,7 +18,9 @@ from broker.core.config import load
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of models [default: the installed one].")
 @click.option("--seed", default=0, show_default=True, help="Of examples, folds, starts and batches.")
 @click.option("--epochs", default=0, help="Epochs [default: the recipe's].")
-@click.option("--folds", default=5, show_default=True, type=click.IntRange(0, 5), help="Held-out folds to run first.")
+@click.option(
+    "--folds", default=5, show_default=True, type=click.IntRange(0, 5), help="How many of five folds to hold out first."
+)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="Threads of torch.")
 @click.option("--config", type=click.Path(path_type=Path, exists=True), help="Settings (for the cache directory).")
 def train(

@@ -243,6 +243,27 @@ def same_rule(cards: Iterable[Card]) -> GridRule:
     return next(iter(rules.values()), GridRule())
 
 
+def table(models: Iterable[Card]) -> str:
+    """Return the held-out figures of models as Markdown: log losses of classifiers, areas of anomaly scores."""
+    groups = ("whole_curve", "packet_of_last_alert", "packet_of_any_alert")
+    rows = ["| model | input | whole curve | last alert's packet | any alert's packet |", "|---|---|---|---|---|"]
+    for card in models:
+        halves = card.metrics.get("mean_sd_over_halves", {})
+        if card.kind == "anomaly" and halves:
+            for part in ("score", "reconstruction", "forest"):
+                figures = [_mean_sd(halves[f"auc.{part}.{group}"]) for group in groups]
+                rows.append(f"| {card.name} | {part}: AUC | {' | '.join(figures)} |")
+        for inputs, word in (("host_z", "host z"), ("no_host_z", "no host z")):
+            if f"{inputs}.{groups[0]}" in card.metrics:
+                figures = [_mean_sd(card.metrics[f"{inputs}.{group}"]["flat_log_loss"]) for group in groups]
+                rows.append(f"| {card.name} | {word}: log loss | {' | '.join(figures)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _mean_sd(figure: list[float]) -> str:
+    return f"{figure[0]:.3f} ± {figure[1]:.3f}"
+
+
 def _root(root: Path | None) -> Path:
     return Path(str(files("broker") / "models" / "weights")) if root is None else root
 

@@ -29,6 +29,7 @@ from broker.score.tensors import channel_names, scalar_names
 from broker.score.window import GridRule
 
 VERSION = "0.1.0"
+FOLDS = 5
 EPOCHS = {"gru": 16, "transformer": 12, "vrae": strange.EPOCHS}
 DATA = "PLAsTiCC training set (7,848 objects), from the PyPI wheel snmachine 2.0.0.post3"
 LICENCE = "BSD-3-Clause"
@@ -61,7 +62,7 @@ class Options:
     out : Path or None
         Folder of models; None: the installed one.
     seed, epochs, folds, threads : int
-        ``epochs`` 0 takes the recipe's; ``folds`` held-out folds before the weights that ship.
+        ``epochs`` 0 takes the recipe's; ``folds`` of the five folds are held out in turn before the weights that ship.
     """
 
     source: Path | None
@@ -106,7 +107,7 @@ def _classifier(name: str, options: Options, made: Examples, show: Show, begun: 
     recipe = Recipe(MODELS[name][1], seed=options.seed)
     recipe = replace(recipe, epochs=options.epochs or EPOCHS[recipe.network])
     folder = _folder(name, options)
-    fold = evaluate.folds_of(made, max(options.folds, 2), options.seed)
+    fold = evaluate.folds_of(made, FOLDS, options.seed)
     held = {inputs: [] for inputs in ("host_z", "no_host_z")}  # type: dict[str, list[NDArray[np.float32]]]
     rows: list[Ints] = []
     for k in range(options.folds):

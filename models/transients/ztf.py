@@ -14,8 +14,8 @@ import numpy as np
 
 from broker import gp
 from broker.core.bands import SURVEYS
-from broker.core.batch import Floats, Kind, LightCurves
-from broker.core.taxonomy import CLASSES
+from broker.core.batch import Floats, Interpolated, Ints, Kind, LightCurves
+from broker.core.taxonomy import CLASSES, ancestors
 from broker.core.units import mag_to_njy
 from broker.models.transients.augment import Rng, last_detection
 from broker.models.transients.data import Labelled
@@ -25,6 +25,7 @@ NIGHTS = 72
 """Nights simulated per light curve."""
 SHUFFLED = np.array([c.slug in ("rrlyrae", "eclipsing", "mdwarf") for c in CLASSES])
 """Classes whose light changes within a night."""
+RECURRING = np.array([2300 in ancestors(c.id) for c in CLASSES])
 FLARING = np.array([c.slug == "mdwarf" for c in CLASSES])
 RATIO_STEP = 1.0 / 24.0
 """Redshift moves are rounded to this, so that objects can share one call of the Gaussian process."""
@@ -53,7 +54,7 @@ class Sky:
 
     gap_d: float = 2.6
     depth: float = 20.5
-    depth_scatter: float = 0.35
+    depth_scatter: float = 0.5
     bright: float = 13.5
     faint: float = 20.3
     systematic: tuple[float, float] = (0.005, 0.03)
@@ -84,9 +85,8 @@ def _nights(data: Labelled, rng: Rng, sky: Sky) -> Floats:
     window = request(data.curves, _WIDE)
     begin, end = window.times[:, 0], window.times[:, -1]
     first = begin + _WIDE.before_d
-    recurring = np.isin(data.label, [k for k, c in enumerate(CLASSES) if c.parent in (2320, 2330)])
     early = rng.uniform(3.0, 40.0, len(data))
-    start = np.where(recurring, rng.uniform(begin, np.maximum(begin, end - 100.0)), first - early)
+    start = np.where(RECURRING[data.label], rng.uniform(begin, np.maximum(begin, end - 100.0)), first - early)
     return np.asarray(start[:, None] + np.cumsum(gaps, axis=1) + rng.normal(0.0, 0.05, shape))
 
 
@@ -99,7 +99,7 @@ def _move(data: Labelled, rng: Rng) -> tuple[Floats, Floats]:
 
 
 def _resampled(data: Labelled, nights: Floats, ratio: Floats, rng: Rng) -> Floats:
-    """Return flux (A, 3, N), nJy: a draw that follows the posterior's mean, variance and time scale."""
+    """Return flux (A, 3, N), nJy: the posterior's mean with a smooth deviation."""
     lsst, ztf = SURVEYS["lsst"].wavelengths_aa, SURVEYS["ztf"].wavelengths_aa
     window = request(data.curves, _WIDE)
     first = window.times[:, :1]
@@ -110,9 +110,19 @@ def _resampled(data: Labelled, nights: Floats, ratio: Floats, rng: Rng) -> Float
         waves = np.concatenate((lsst, ztf / value))
         answer = gp.interpolate(window.curves.take(rows), waves, source)
         wander = _wander(source, answer.time_scale_d, rng)[:, None, :]
-        spread = np.sqrt(np.maximum(answer.variance[:, -3:], 0.0))
-        out[rows] = np.nan_to_num(answer.flux[:, -3:] + spread * wander)
+        out[rows] = np.nan_to_num(answer.flux[:, -3:] + _spread(data.label[rows], answer) * wander)
     return out
+
+
+def _spread(label: Ints, answer: Interpolated) -> Floats:
+    """Return how far a draw may wander from the mean (n, 3, N), nJy.
+
+    A transient is smooth: a third of the posterior's error, and none where the source was not observed, for there the
+    prior knows nothing of its quiet before and after. A variable goes on varying.
+    """
+    spread = np.sqrt(np.maximum(answer.variance[:, -3:], 0.0))
+    seen = spread < 0.5 * answer.amplitude[:, None, None]
+    return np.where(RECURRING[label][:, None, None], spread, np.where(seen, 0.3 * spread, 0.0))
 
 
 def _wander(times: Floats, scale_d: Floats, rng: Rng) -> Floats:

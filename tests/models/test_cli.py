@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,12 @@ def test_list_card_and_verify_know_every_model() -> None:
         assert f"{name}: the weights are {cards.read(name).weights.sha256[:12]}" in verified
         shown = json.loads(runner.invoke(model, ["card", name], catch_exceptions=False).output)
         assert shown["name"] == name
+
+
+def test_the_readme_holds_the_figures_of_the_cards() -> None:
+    printed = CliRunner().invoke(model, ["table"], catch_exceptions=False).output
+    readme = Path(str(files("broker") / "models" / "README.md")).read_text()
+    assert printed in readme, "run `tocsin model table` and put what it prints into models/README.md"
 
 
 def test_verify_refuses_other_weights(tmp_path: Path) -> None:
