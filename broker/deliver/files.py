@@ -17,7 +17,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,6 +30,7 @@ from broker.deliver import deadletters
 from broker.deliver.container import container
 from broker.deliver.types import Bounds, Commit, Done, Hook, Idle, Intake, no_hook
 
+Skip = Callable[[str, int], bool]
 MANIFEST, LOCK = "manifest.jsonl", ".lock"
 FOLDERS = {"annotation": "annotations", "deadletter": "dead_letters"}
 
@@ -39,12 +40,14 @@ class FileSource:
 
     Parameters
     ----------
-    packets : iterable of FilePacket
-        See `broker.archive.read`. It must not name the same packet twice.
+    packets : iterable of FilePacket, or a function that makes one
+        See `broker.archive.read`. It must not name the same packet twice. A function is given ``skip(path, record)``,
+        which tells what is done, so that a reader need not even copy it.
     """
 
-    def __init__(self, packets: Iterable[FilePacket]) -> None:
-        self._packets = iter(packets)
+    def __init__(self, packets: Iterable[FilePacket] | Callable[[Skip], Iterable[FilePacket]]) -> None:
+        self._given = packets
+        self._packets: Iterator[FilePacket] = iter(())
         self._done: Done = {}
         self._held: FilePacket | None = None
         self._again: Intake | None = None
@@ -60,6 +63,7 @@ class FileSource:
     def open(self, done: Done) -> None:
         """Skip what is in ``done``."""
         self._done = done
+        self._packets = iter(self._given(self._is_done) if callable(self._given) else self._given)
 
     def read(self, bounds: Bounds) -> Intake | None:
         """Return the next packets that are not done; None at the end."""
@@ -73,7 +77,7 @@ class FileSource:
             if packet is None or (packets and size + len(packet.value) > bounds.max_bytes):
                 self._held = packet
                 break
-            if self._is_done(packet):
+            if self._is_done(packet.path, packet.record):
                 self.skipped += 1
             else:
                 packets.append(packet)
@@ -91,8 +95,8 @@ class FileSource:
         self._exhausted = packet is None
         return packet
 
-    def _is_done(self, packet: FilePacket) -> bool:
-        return any(first <= packet.record <= last for first, last in self._done.get((packet.path, 0), ()))
+    def _is_done(self, path: str, record: int) -> bool:
+        return any(first <= record <= last for first, last in self._done.get((path, 0), ()))
 
     def owns(self, intake: Intake) -> bool:
         """Tell that nobody else takes them."""
