@@ -8,6 +8,7 @@ a sender who chooses the schema chooses only among programs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -123,6 +124,7 @@ class _Writer:
         self._jumps: list[int] = []
         self._entries: list[tuple[int, int, int]] = []  # fixed bytes before a union, and the widths of its branches
         self._fixed = 0  # fixed bytes to skip after those
+        self._skipped = ""  # the first field among them
         self._calls: dict[str, list[int]] = {}
         self.names: list[str] = []
         self.found: set[str] = set()
@@ -159,10 +161,10 @@ class _Writer:
             most = sum(before + 1 + max(widths) for before, *widths in self._entries)
             first = len(self._runs)
             self._runs += [(before, before + 1 + zero, one - zero) for before, zero, one in self._entries]
-            self._append([op.RUN, first, len(self._entries), -1, most, 0], self._path)
+            self._append([op.RUN, first, len(self._entries), -1, most, 0], self._skipped)
         if self._fixed:
-            self._append([op.SKIP, self._fixed, 0, -1, 0, 0], self._path)
-        self._entries, self._fixed = [], 0
+            self._append([op.SKIP, self._fixed, 0, -1, 0, 0], self._skipped)
+        self._entries, self._fixed, self._skipped = [], 0, ""
 
     def record(self, node: Node, wants: _Wants | None, path: str) -> None:
         """Write a record's fields."""
@@ -183,6 +185,7 @@ class _Writer:
     def skip(self, node: Node) -> None:
         """Write what passes over a value."""
         by_name = node.type == "ref"
+        self._skipped = self._skipped or self._path
         node = self._tree.resolve(node)
         width = self._tree.width(node)
         if width is not None:
@@ -212,7 +215,7 @@ class _Writer:
         else:
             self._branches(node, self.skip)
 
-    def _branches(self, node: Node, write: object) -> None:
+    def _branches(self, node: Node, write: Callable[[Node], None]) -> None:
         """Write a union as a jump into its branches; ``write`` writes one."""
         first = len(self._jumps)
         self.add(op.UNION, len(node.children), first)
@@ -220,26 +223,25 @@ class _Writer:
         path, leave = self._path, []
         for i, child in enumerate(node.children):
             self._jumps[first + i] = self.here()
-            write(child)  # type: ignore[operator]
+            write(child)
             self._path = path
             leave.append(self.add(op.JUMP))
         for step in leave:
             self._steps[step][1] = self.here()
 
-    def _loop(self, node: Node, write: object, tag: int = -1) -> None:
+    def _loop(self, node: Node, write: Callable[[], None], tag: int = -1) -> None:
         """Write an array or map; ``write`` writes one item."""
         item, path = node.children[0], self._path
         width = self._tree.width(item)
         if node.type == "array" and tag < 0 and width is not None:
-            step = self.add(op.FIXED_ARRAY, width)
-            self._steps[step][2] = step + 1
+            self.add(op.FIXED_ARRAY, width)
             return
         self.add(op.ARRAY)
         step = self.add(op.NEXT, c=tag, d=self._tree.least(item) + (node.type == "map"))
         self._steps[step][1] = self.here()
         if node.type == "map":
             self.add(op.BYTES)
-        write()  # type: ignore[operator]
+        write()
         self._path = path
         self.add(op.JUMP, step)
         self._steps[step][2] = self.here()

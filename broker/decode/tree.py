@@ -143,6 +143,8 @@ class Tree:
         else:
             self.named[name] = Node("record", name)  # so that a second definition within it is noticed
             fields = [(str(f["name"]), self._node(f["type"], inside, depth + 1)) for f in schema["fields"]]
+            if len({label for label, _ in fields}) < len(fields):
+                raise ValueError(f"the record {name} has two fields of one name")
             node = Node("record", name, tuple(child for _, child in fields), tuple(label for label, _ in fields))
         self.named[name] = node
         return node

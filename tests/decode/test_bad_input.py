@@ -118,6 +118,8 @@ CASES: dict[str, tuple[bytes, Dead]] = {
     "schema of a number": (framed(b"7", encoded()), Dead.BAD_SCHEMA),
     "schema is not UTF-8": (framed(b'"\xff"', encoded()), Dead.BAD_SCHEMA),
     "unknown type name": (framed(ztf_with(x="nobody"), encoded()), Dead.BAD_SCHEMA),
+    "two fields of one name": (framed(ztf_with(candid="long"), encoded()), Dead.BAD_SCHEMA),
+    "a type that is defined twice": (framed(ztf_with(x=RECURSIVE, y=RECURSIVE), encoded()), Dead.BAD_SCHEMA),
     "schema of something else": (framed({"type": "record", "name": "r", "fields": []}, b""), Dead.MISSING_FIELD),
     "schema is no record": (framed(b'"int"', b"\2"), Dead.MISSING_FIELD),
     "10 MB of schema": (framed(b'{"type": "record", "doc": "' + b"x" * 10_000_000 + b'"}', b""), Dead.BOUND_EXCEEDED),
@@ -203,6 +205,9 @@ def test_the_sentence_names_the_field() -> None:
     body = encoded()
     cut = body[: body.index(struct.pack("<f", 20.0)) + 2]
     assert "(at candidate.magpsf)" in letter(framed(samples.ZTF_JSON, cut)).text
+    assert "(at schemavsn)" in letter(framed(samples.ZTF_JSON, long(50) + b"cut")).text
+    skipped = ztf_with(one=["null", "float"], two=["null", "double"])
+    assert "(at one)" in letter(framed(skipped, b"\2")).text
 
 
 @pytest.mark.parametrize("kind", ["string", {"type": "array", "items": "double"}, ["null", "bytes"]])
