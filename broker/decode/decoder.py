@@ -14,7 +14,7 @@ from broker.core.reasons import Dead
 from broker.decode import framing, instructions, lsst, machine, ztf
 from broker.decode.compile import Program
 from broker.decode.fields import Problem, Tables
-from broker.decode.limits import Limits, Reject
+from broker.decode.limits import Limits, Reject, plain
 from broker.decode.programs import Entry, Programs
 from broker.decode.schemas import SchemaStore
 from broker.decode.templates import HISTORY_WORDS
@@ -218,7 +218,7 @@ class _Dead:
         batch = self._batch
         where = f"{batch.topics[row]} partition {batch.partitions[row]} offset {batch.offsets[row]}"
         sentence = f"{where}: {text}" + (f" (at {field})" if field else "")
-        self._letters.setdefault(row, DeadLetter(row, STAGE, reason, sentence))
+        self._letters.setdefault(row, DeadLetter(row, STAGE, reason, plain(sentence)))
 
     def all(self, rows: Ints, reason: Dead, text: str) -> None:
         """Note why the packets in ``rows`` (n,) are dead."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from broker.core.errors import TocsinError
 from broker.core.reasons import Dead
 
+_LONGEST_TEXT = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -43,5 +45,11 @@ class Reject(TocsinError):
     """A packet that cannot become an alert; ``reason`` is a `Dead` code, the message one clause."""
 
     def __init__(self, reason: Dead, text: str) -> None:
-        super().__init__(text)
+        super().__init__(plain(text))
         self.reason = reason
+
+
+def plain(text: str) -> str:
+    """Return a sentence that can be published, whatever names a sender put into it: short, printable, valid UTF-8."""
+    short = text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + " ..."
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in short)

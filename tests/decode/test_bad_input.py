@@ -8,6 +8,7 @@ import struct
 import time
 import tracemalloc
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cramjam
@@ -229,6 +230,25 @@ def test_a_branch_of_another_type_kills_only_its_packet() -> None:
     decoded, dead = Decoder(STORE)(batch([good, bad]))
     assert decoded[0].alerts.rows.tolist() == [0]
     assert [found.reason for found in dead] == [Dead.MISSING_FIELD]
+
+
+@pytest.mark.parametrize("name", ["x" * 100_000, "\ud800", "a\nb\x00", "\u202e"])
+def test_names_that_a_sender_chooses_do_no_harm(name: str) -> None:
+    schemas = [ztf_with(x=name), ztf_with(**{name: "string"}), {**samples.ZTF_JSON, "name": name}]
+    for schema in schemas:
+        text = letter(framed(schema, long(-7) + encoded())).text
+        assert len(text.encode()) < 1000
+        assert text.isprintable()
+
+
+def test_threads_share_a_decoder() -> None:
+    packets = [framed(ztf_with(**{f"x{i}": "null"}), encoded(samples.ztf(candid=i))) for i in range(90)]
+    decoder = Decoder(STORE)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda k: decoder(batch(packets[k % 45 : k % 45 + 45])), range(60)))
+    for k, (decoded, dead) in enumerate(found):
+        assert dead == []
+        assert decoded[0].alerts.alert_id.tolist() == list(range(k % 45, k % 45 + 45))
 
 
 def test_bounds_are_settings() -> None:
