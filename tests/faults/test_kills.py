@@ -61,7 +61,9 @@ class Service:
         """Return how many packets the group has not committed yet, by a plain client."""
         from confluent_kafka import Consumer, TopicPartition
 
-        consumer = Consumer({"bootstrap.servers": self.kafka.bootstrap, "group.id": self.group})
+        settings = {"bootstrap.servers": self.kafka.bootstrap, "group.id": self.group}
+        # Without read_uncommitted it would wait for the open transaction of a member that was just killed.
+        consumer = Consumer({**settings, "isolation.level": "read_uncommitted"})
         partitions = consumer.list_topics(self.topic, timeout=10).topics[self.topic].partitions
         committed = consumer.committed([TopicPartition(self.topic, number) for number in partitions], timeout=10)
         ends = [consumer.get_watermark_offsets(partition, timeout=10)[1] for partition in committed]

@@ -123,19 +123,22 @@ def _messages(bootstrap: str, topics: list[str]) -> Iterator[Message]:
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "fetch.wait.max.ms": 20,
+            "log_level": 2,
         }
     )
-    known = consumer.list_topics(timeout=10).topics
-    waiting = {(topic, number) for topic in topics if topic in known for number in known[topic].partitions}
-    consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for topic, number in waiting])
-    while waiting:
-        message = consumer.poll(10)
-        assert message is not None, f"no answer of {waiting}"
-        error = message.error()
-        if error is None:
-            yield message
-        elif error.code() == KafkaError._PARTITION_EOF:
-            waiting.discard((message.topic() or "", message.partition() or 0))
-        else:
-            raise AssertionError(error)
-    consumer.close()
+    try:
+        known = consumer.list_topics(timeout=10).topics
+        waiting = {(topic, number) for topic in topics if topic in known for number in known[topic].partitions}
+        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for topic, number in waiting])
+        while waiting:
+            message = consumer.poll(10)
+            assert message is not None, f"no answer of {waiting}"
+            error = message.error()
+            if error is None:
+                yield message
+            elif error.code() == KafkaError._PARTITION_EOF:
+                waiting.discard((message.topic() or "", message.partition() or 0))
+            else:
+                raise AssertionError(error)
+    finally:
+        consumer.close()
