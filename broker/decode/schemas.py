@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import logging
 import os
 import tempfile
 import threading
@@ -29,6 +30,7 @@ from broker.core.reasons import Dead
 from broker.decode.limits import Limits, Reject
 
 PACKAGE = "lsst-alert-packet"
+_LOG = logging.getLogger(__name__)
 _KEPT = 256
 _FORGET_ABSENCE_S = 30.0
 _MAX_REFERENCES = 32
@@ -68,7 +70,11 @@ class Registry:
         answer = self._get(f"/schemas/ids/{schema_id}", limits)
         if answer is None:
             return None
-        return self._whole(answer, limits, {})
+        try:
+            return self._whole(answer, limits, {})
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            text = f"the schema registry at {self.url} answers with references that make no schema ({error!r})"
+            raise Wait(f"{text}; trying again") from error
 
     def _whole(self, answer: dict[str, Any], limits: Limits, named: dict[str, Any]) -> bytes:
         """Return the answer's schema with the schemas that it refers to put in."""
@@ -76,7 +82,7 @@ class Registry:
         if not isinstance(text, str):
             raise Wait(f"the schema registry at {self.url} answers without a schema; trying again")
         self._collect(answer, limits, named)
-        return text.encode() if not named else inline(text, named)
+        return text.encode(errors="replace") if not named else inline(text, named)
 
     def _collect(self, answer: dict[str, Any], limits: Limits, named: dict[str, Any]) -> None:
         for reference in answer.get("references") or []:
@@ -102,7 +108,7 @@ class Registry:
             if error.code == 404:
                 return None
             raise Wait(f"the schema registry at {self.url} answers {error.code}; trying again") from error
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
             raise Wait(f"the schema registry at {self.url} is away ({error}); trying again") from error
         if not isinstance(answer, dict):
             raise Reject(Dead.BOUND_EXCEEDED, f"the registry's answer to {path} is too long or no JSON object")
@@ -129,7 +135,7 @@ class DiskCache:
         """Return a schema, or None."""
         try:
             return (self.folder / f"{schema_id}.avsc").read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def put(self, schema_id: int, schema: bytes) -> Path:
@@ -232,8 +238,14 @@ class SchemaStore:
         if schema is None:
             raise Reject(Dead.UNKNOWN_SCHEMA, f"the schema registry at {registry.url} does not have id {schema_id}")
         if self._disk is not None:
-            self._disk.put(schema_id, schema)
+            self._keep(self._disk, schema_id, schema)
         return schema
+
+    def _keep(self, disk: DiskCache, schema_id: int, schema: bytes) -> None:
+        try:
+            disk.put(schema_id, schema)
+        except OSError as error:  # the packets can be decoded all the same
+            _LOG.warning("schema %d is not kept in %s: %s", schema_id, disk.folder, error)
 
 
 def installed(schema_id: int) -> bytes | None:

@@ -142,6 +142,18 @@ def test_an_answer_that_is_no_schema_is_waited_for(server: Server, body: bytes) 
         SchemaStore(registry(server)).get(7)
 
 
+def test_references_that_make_no_schema_are_waited_for(server: Server) -> None:
+    server.has(7, schema=TEXT, references=[{"name": "source"}])
+    with pytest.raises(Wait, match="references"):
+        SchemaStore(registry(server)).get(7)
+
+
+def test_a_cache_that_cannot_be_written_stops_nobody(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    server.has(7)
+    assert SchemaStore(registry(server), tmp_path / "file" / "schemas").get(7) == TEXT.encode()
+
+
 def test_an_endless_answer_is_bounded(server: Server) -> None:
     server.has(7, schema="x" * 100_000)
     with pytest.raises(Reject) as caught:
