@@ -12,7 +12,7 @@ help: ## list the targets
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --upgrade pip
 	@echo "tocsin: 1/2 the broker, its networks and the development tools ..."
-	@$(BIN)/python -m pip install --progress-bar on --quiet -e ".[dev]"
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --progress-bar on --quiet -e ".[dev]"
 	@echo "tocsin: 2/2 compiling the decoder and the Gaussian process (cached for later runs) ..."
 	@$(BIN)/tocsin warm
 	@touch .venv/.setup

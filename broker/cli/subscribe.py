@@ -49,7 +49,7 @@ def subscribe(
     \b
     Example:
       tocsin subscribe tocsin.ztf.all --json --from earliest --once
-      tocsin subscribe tocsin.lsst.class.ia --group my-followup
+      tocsin subscribe tocsin.lsst.class.snia --group my-followup
     """
     signal.signal(signal.SIGTERM, _interrupt)
     if save is not None:

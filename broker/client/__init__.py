@@ -4,7 +4,7 @@
 
     from broker.client import subscribe
 
-    with subscribe("tocsin.ztf.class.ia", brokers="localhost:9092", from_="earliest") as alerts:
+    with subscribe("tocsin.ztf.class.snia", brokers="localhost:9092", from_="earliest") as alerts:
         for alert in alerts:
             print(alert["objectId"], alert["classifiers"])
 """
