@@ -19,9 +19,12 @@ Vec = NDArray[np.float64]
 Lanes = NDArray[np.float32]
 Work = tuple[Lanes, ...]
 
-SEARCH, FINAL = (24, 12), (48, 24)
-"""Points of a Vecchia block with its conditioning points, and of the block: while searching, and at the end."""
-SEARCH_MIN, SEARCH_MAX, FINAL_MAX = 2, 6, 3
+SEARCH, FINAL, LONG = (24, 12), (48, 24), (64, 32)
+"""Points of a Vecchia block with its conditioning points, and of the block: while searching, at the end, and at the end
+for long curves, whose errors add up."""
+LONG_FROM = 200
+"""Points from which on a curve is long."""
+SEARCH_MIN, SEARCH_MAX, FINAL_MAX = 2, 6, 8
 """Stencils of the search: at least, at most, and at most of the final ones; they end where the top is settled."""
 RIVAL = 30.0
 """A second maximum of the first grid is tried where its log likelihood is within this of the best."""
@@ -224,9 +227,10 @@ def _climb(
         evaluate(n, SEARCH[0], SEARCH[1], s, a, curve, work, values)
         if recentre(centre, s, a, values) and stage + 1 >= SEARCH_MIN:
             break
+    last = LONG if n >= LONG_FROM else FINAL
     for _ in range(FINAL_MAX):
         stencil(centre, s, a)
-        evaluate(n, FINAL[0], FINAL[1], s, a, curve, work, values)
+        evaluate(n, last[0], last[1], s, a, curve, work, values)
         if recentre(centre, s, a, values):
             break
     return float(values[best_of(values)])
