@@ -48,7 +48,7 @@ class Totals:
 
 
 class _Drained(Exception):
-    """The process was asked to stop, and the time to finish is over."""
+    """The process was asked to stop, and what it waited for does not come."""
 
 
 def run(
@@ -94,8 +94,8 @@ def run(
     )
     try:
         loop.run()
-    except _Drained:
-        log.warning("the batch in flight was left uncommitted: the time to drain is over")
+    except _Drained as drained:
+        log.info("stopped: %s", drained)
     finally:
         sink.close()
         source.close()
@@ -139,8 +139,6 @@ class _Loop:
     def run(self) -> None:
         """Open both ends, then deliver batch after batch."""
         done = self._until_ready("start", self.sink.open, drop=True)
-        if done is None:
-            return
         self._until_ready("start", lambda: self.source.open(done), drop=True)
         while not self.stop.is_set():
             began = time.monotonic()
@@ -237,7 +235,7 @@ class _Loop:
                 return call()
             except Wait as error:
                 if drop and self.stop.is_set():
-                    raise _Drained from error
+                    raise _Drained(f"nothing was in flight ({error})") from error
                 if time.monotonic() - said > SAY_AGAIN_S:
                     log.warning("waiting (%s): %s", what, error)
                     said = time.monotonic()
@@ -252,7 +250,7 @@ class _Loop:
             if self.stop.is_set():
                 self._give_up = self._give_up or time.monotonic() + self.drain_s
                 if time.monotonic() > self._give_up:
-                    raise _Drained
+                    raise _Drained("the time to drain is over; the batch in flight is left uncommitted")
             self.source.idle(min(left, 0.2))
 
 

@@ -218,7 +218,8 @@ def test_kafka_is_awaited_at_the_start_and_while_it_is_away(kafka: RealKafka) ->
         assert (found["received"], found["balanced"]) == (count, True)
 
 
-def test_without_kafka_a_request_to_stop_ends_the_wait(kafka: RealKafka) -> None:
+def test_without_kafka_a_request_to_stop_ends_the_wait(kafka: RealKafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sink, "CALL_S", 1.0)
     config = {"bootstrap.servers": f"127.0.0.1:{kafkaserver.free_port()}"}
     service = Running(kafka, ["in"], "t-nowhere", config=config)
     service.until(lambda: service.metrics.counters["waits_total", (("what", "start"),)] > 0)
@@ -309,6 +310,28 @@ def test_schemas_are_registered_and_a_registry_that_is_away_is_awaited(kafka: Re
         expected = 4711 + subjects.index(f"{message.topic()}-value")
         assert int.from_bytes((message.value() or b"")[1:5], "big") == expected
     assert recount_kafka(kafka.config, topics)["balanced"], "our clients find the schema by the header"
+
+
+def test_a_registry_that_refuses_a_schema_stops_us(kafka: RealKafka) -> None:
+    _FakeRegistry.subjects, _FakeRegistry.refusals = [], [409]
+    with HTTPServer(("127.0.0.1", 0), _FakeRegistry) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        topics = Topics(kafka.topic("t"))
+        registry = Registry(f"http://127.0.0.1:{server.server_port}", "me", "secret")
+        outputs = KafkaSink(kafka.config, f"x{topics.prefix}", topics, registry=registry, resume=True)
+        due = primary(topics)
+        with pytest.raises(Stop, match=r"refuses annotation 1\.0 for") as error:
+            run(
+                FileSource([FilePacket("/in", 0, packet(0))]),
+                FakeStep(topics),
+                outputs,
+                metrics=Recorded(),
+                primary=due,
+            )
+        server.shutdown()
+        thread.join()
+    assert "secret" not in str(error.value)
 
 
 def test_a_replay_to_kafka_goes_on_where_it_ended(kafka: RealKafka) -> None:

@@ -198,6 +198,9 @@ class KafkaSource:
         Wait
             Kafka does not answer, or another member's transaction on them is still open.
         """
+        if not partitions:  # this member has none, or none any more
+            self._assigned = None
+            return
         gaps: list[Range] = []
         starts: list[TopicPartition] = []
         high: dict[Partition, int] = {}
@@ -212,11 +215,10 @@ class KafkaSource:
         except KafkaException as error:
             raise Wait(f"the offsets of the group are not known yet: {error.args[0].str()}") from error
         metadata = self._consumer.consumer_group_metadata()
-        if partitions and _generation(metadata) < 0:
+        if _generation(metadata) < 0:
             raise Wait("this member lost its place in the group and joins again")
         self._consumer.assign(starts)
-        if starts:  # a pause outlives the assignment that it was made in
-            self._consumer.resume(starts)
+        self._consumer.resume(starts)  # a pause outlives the assignment that it was made in
         self._group, self._gaps, self._assigned, self._held, self._paused = metadata, gaps, None, None, False
         self._owned = {(p.topic, p.partition): p.offset for p in starts}
         self._high = high
@@ -312,6 +314,8 @@ def _generation(metadata: bytes) -> int:
     commit as one from outside the group and does not fence it, so such metadata must never reach a transaction; taken
     once, when an assignment begins, they stay those of its generation.
     """
+    if not metadata.startswith(b"CGMDv2:"):
+        return 0  # a format of another version: nothing is known
     return int.from_bytes(metadata[7:11], sys.byteorder, signed=True)
 
 
