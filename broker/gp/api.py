@@ -71,7 +71,7 @@ def interpolate(
     times : (A, T) float64
         Grid times of each curve, MJD TAI. In time order the fast solver is fastest.
     variance : bool
-        Whether to compute the variance (more than half of the cost); NaN where not.
+        Whether to compute the variance, about half of the cost; NaN where not.
     at : Fit, optional
         Hyper-parameters to use instead of fitting.
 
