@@ -5,6 +5,7 @@ packets -> decode -> operator's cuts -> merge -> science cuts -> grid -> GP -> s
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ from broker.lightcurve import Dropped, merge, summarize
 from broker.score import Scorer
 
 AlertKey = tuple[str, int]
+LOGGED = 10  # dead letters of a batch that are logged one by one; a storm must not fill the log
+
+log = logging.getLogger("tocsin.pipeline")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +126,14 @@ class Pipeline:
         return Outcomes(code, reason, records, dead)
 
     def committed(self, batch: PacketBatch, outcomes: Outcomes) -> None:
-        """Remember the batch's alert ids, now that they are published, and how old the alerts are."""
+        """Remember the batch's alert ids, now that they are published, and how old the alerts are; log dead letters."""
         self.recent.add(self._pending)
+        for letter in outcomes.dead[:LOGGED]:
+            place = {"topic": batch.topics[letter.row], "partition": int(batch.partitions[letter.row])}
+            found = {"offset": int(batch.offsets[letter.row]), "stage": letter.stage, "reason": letter.reason}
+            log.warning("dead letter: %s", letter.text, extra={**place, **found})
+        if len(outcomes.dead) > LOGGED:
+            log.warning("%d more dead letters in this batch", len(outcomes.dead) - LOGGED)
         if self._observed_ms:
             age_s = (self.clock_ms() - float(np.median(self._observed_ms))) / 1000
             self.metrics.observe("alert_latency_seconds", max(0.0, age_s), since="observation")
