@@ -119,7 +119,7 @@ class Score(_Section):
     anomaly: dict[str, str] = Field(
         default_factory=lambda: {"ztf": "ztf-anomaly", "lsst": "lsst-anomaly"}, description="Name of a card, by survey."
     )
-    gp_solver: Literal["fast", "dense", "george"] = Field("fast", description="Gaussian-process solver.")
+    gp_solver: Literal["fast", "fast64", "dense", "george"] = Field("fast", description="Gaussian-process solver.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the networks run.")
     threads: int = Field(1, ge=1, le=256, description="Threads of torch.")
 
