@@ -1,6 +1,4 @@
-"""The real service on real packets, killed while it works: the blind verifier finds every input exactly once."""
-
-from __future__ import annotations
+"""The real service on real packets: `tocsin run` on a real Kafka, killed while alerts flow, judged by the verifier."""
 
 import os
 import random
@@ -8,85 +6,108 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from broker.archive.read import packets
+from broker.archive import read, simulate
 from broker.core.topics import Topics
-from broker.deliver.recount import recount_kafka
+from broker.deliver.topics import create, specs
 from tests.conftest import RealKafka
 
-from .test_kills import Service, kill
 from .verifier import verify_kafka
 
-COPIES, KILLS, SEED = 6, 3, 20261123
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+SURVEYS = ("ztf", "lsst")
+BAD = [b"", b"nonsense", b"Obj\x01" + b"\xff" * 60, b"\0\0\0\0\7rest"]
 
 
-class RealService(Service):
-    """`tocsin run` instead of the fake step."""
+class RealService:
+    """`tocsin run` with its own group, prefix and cache."""
 
-    def start(self, member: str = "one", kill_at: str | None = None, **more: object) -> subprocess.Popen[str]:
-        toml = self.cache / "service.toml"
-        toml.write_text(
-            f"""
-            [kafka]
-            brokers = "{self.kafka.bootstrap}"
-            client = {{ "session.timeout.ms" = 1500, "heartbeat.interval.ms" = 300 }}
-            [source]
-            topics = ["{self.topic}"]
-            group = "{self.group}"
-            [output]
-            prefix = "{self.prefix}"
-            [batch]
-            max_alerts = 16
-            max_wait_ms = 50
-            [serve]
-            port = 0
-            [run]
-            member = "{member}"
-            """
-        )
-        command = [sys.executable, "-c", "from broker.cli.main import main; main()", "run", "--config", str(toml)]
-        environ = {**os.environ, "TOCSIN_RUN__LOG_LEVEL": "WARNING"}
-        self.members.append(subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True))
-        return self.members[-1]
+    def __init__(self, kafka: RealKafka, cache: Path) -> None:
+        name = uuid.uuid4().hex[:8]
+        self.kafka, self.prefix, self.topic = kafka, f"real-{name}", kafka.topic("real", 3)
+        create(kafka.config, specs(Topics(self.prefix), SURVEYS, ["snia"], 1, raw=False))
+        simulate.install_schema(cache / "schemas")
+        self.environ = {
+            **os.environ,
+            "TOCSIN_KAFKA__BROKERS": kafka.bootstrap,
+            "TOCSIN_KAFKA__CLIENT": '{"session.timeout.ms": 2000, "heartbeat.interval.ms": 400}',
+            "TOCSIN_RUN__CACHE_DIR": str(cache),
+            "TOCSIN_BATCH__MAX_ALERTS": "64",
+            "TOCSIN_SERVE__PORT": "0",
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [str(Path(sys.executable).parent / "tocsin"), "run", "--topic", self.topic]
+        self.process = subprocess.Popen([*command, "--group", self.prefix, "--prefix", self.prefix], env=self.environ)
+
+    def stop(self, number: signal.Signals) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+    def committed(self) -> int:
+        consumer = Consumer({"bootstrap.servers": self.kafka.bootstrap, "group.id": self.prefix})
+        try:
+            found = consumer.committed([TopicPartition(self.topic, number) for number in range(3)], timeout=10)
+        except KafkaException:  # the group's coordinator is still being made
+            return 0
+        finally:
+            consumer.close()
+        return sum(max(partition.offset, 0) for partition in found)
+
+    def wait_for(self, packets: int, seconds: float = 120) -> None:
+        deadline = time.monotonic() + seconds
+        while self.committed() < packets:
+            assert self.process is not None
+            assert self.process.poll() is None, "the service has died"
+            assert time.monotonic() < deadline, f"{self.committed()} of {packets} packets in {seconds} s"
+            time.sleep(0.1)
 
 
 @pytest.fixture
 def service(kafka: RealKafka, tmp_path: Path) -> Iterator[RealService]:
-    service = RealService(kafka, tmp_path)
-    yield service
-    for member in service.members:
-        if member.poll() is None:
-            member.send_signal(signal.SIGKILL)
-            member.wait()
+    made = RealService(kafka, tmp_path)
+    yield made
+    if made.process is not None and made.process.poll() is None:
+        made.process.kill()
+        made.process.wait()
 
 
-@pytest.mark.kafka
-@pytest.mark.slow
-def test_real_packets_through_the_real_service_killed_three_times(service: RealService) -> None:
-    data = os.environ.get("TOCSIN_TEST_DATA")
-    if not data:
-        pytest.skip("TOCSIN_TEST_DATA is not set: no real packets")
-    values = [packet.value for packet in packets([Path(data) / "alerts"])] * COPIES
+def test_real_packets_come_out_annotated(service: RealService) -> None:
+    folder = os.environ.get("TOCSIN_TEST_DATA")
+    if not folder:
+        pytest.skip("TOCSIN_TEST_DATA is not set")
+    values = [packet.value for packet in read.packets([Path(folder) / "alerts"])]
+    service.kafka.send(service.topic, [*values, *BAD])
+    service.start()
+    service.wait_for(len(values) + len(BAD))
+    assert service.stop(signal.SIGTERM) == 0
+    report = verify_kafka(service.kafka.bootstrap, [service.topic], service.prefix, SURVEYS)
+    assert report.inputs == 78
+    assert report.sound, str(report)
+
+
+def test_killed_while_a_few_thousand_alerts_flow(service: RealService) -> None:
+    chance = random.Random(5)
+    nights = (p.value for survey, n in (("ztf", 1600), ("lsst", 400)) for p in simulate.night(survey, n, 5))
+    values = [*nights, *BAD * 5]
+    chance.shuffle(values)
     service.kafka.send(service.topic, values)
-    chance = random.Random(SEED)
-    for _ in range(KILLS):
-        before = service.lag()
-        member = service.start()
-        end = time.monotonic() + 120
-        while service.lag() == before:
-            assert time.monotonic() < end
-            assert member.poll() is None
-        time.sleep(chance.uniform(0.0, 0.2))
-        kill(member)
-    assert service.lag() > 0, "it was killed while it worked"
-    service.finish(timeout_s=120)
-    report = verify_kafka(service.kafka.bootstrap, [service.topic], service.prefix, ("ztf", "lsst"))
+    for share in (0.1, 0.4):
+        service.start()
+        service.wait_for(int(share * len(values)))
+        time.sleep(chance.uniform(0, 0.3))
+        service.stop(signal.SIGKILL)
+    service.start()
+    service.wait_for(len(values))
+    assert service.stop(signal.SIGTERM) == 0
+    report = verify_kafka(service.kafka.bootstrap, [service.topic], service.prefix, SURVEYS)
     assert report.inputs == len(values)
     assert report.sound, str(report)
-    found = recount_kafka(service.kafka.config, Topics(service.prefix), verify_source=True)
-    assert found["balanced"]
-    assert found["scored"] > len(values) // 2
