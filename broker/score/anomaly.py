@@ -28,7 +28,7 @@ FOREST_SCALARS = (
     "log_detected_d",
     "log_amplitude",
 )
-"""Scalars that the forest reads beside the code: a code of a window does not say how long the window is."""
+"""Scalars that the forest reads beside the code, which does not say how long its window is; and colours, see below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +97,16 @@ class Anomaly:
         network = {key[8:]: tensors[key] for key in tensors if key.startswith("network.")}
         arrays = {key: value.numpy() for key, value in tensors.items() if not key.startswith("network.")}
         forest, ranks = unpack(card.name, arrays)
-        return cls(card, load_network(card, network, device), device, forest, ranks)
+        loaded = load_network(card, network, device)
+        expected = input_names(loaded.code.out_features // 2, card.scalars)
+        if card.forest_inputs != expected or forest.feature.max(initial=-1) >= len(expected):
+            raise TocsinError(f"model {name}: forest_inputs is {card.forest_inputs}, expected {expected}")
+        return cls(card, loaded, device, forest, ranks)
 
     def score(self, tensors: Tensors, n_detections: Ints, min_detections: int) -> AnomalyScores:
         """Return the score (A,) with its parts; NaN where a reason says why."""
-        reconstruction, isolation = parts(self.network, self.forest, tensors, self.card.scalars, self.device)
+        code, reconstruction = encode(self.network, tensors, self.device)
+        isolation = self.forest.score(forest_inputs(code, tensors, self.card.scalars))
         total = self.ranks.score(reconstruction, isolation)
         bad = ~tensors.finite | ~np.isfinite(reconstruction) | ~np.isfinite(isolation)
         reason = reasons(n_detections < min_detections, bad)
@@ -112,18 +117,20 @@ class Anomaly:
         return AnomalyScores(*names, columns[0], published, reason)
 
 
-def parts(
-    network: Any, forest: Forest, tensors: Tensors, names: tuple[str, ...], device: torch.device
-) -> tuple[Floats, Floats]:
-    """Return the reconstruction error (A,), squared error bars, and the forest's score (A,)."""
-    code, error = encode(network, tensors, device)
-    return error, forest.score(forest_inputs(code, tensors, names))
+def forest_scalars(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return which scalars called ``names`` a forest reads: `FOREST_SCALARS`, the fluxes at the peak and at the end."""
+    return (*FOREST_SCALARS, *(name for name in names if name.startswith(("at_peak_", "at_end_"))))
 
 
 def forest_inputs(code: NDArray[np.float32], tensors: Tensors, names: tuple[str, ...]) -> NDArray[np.float32]:
-    """Return (A, latents + scalars): the code's mean, and `FOREST_SCALARS` (0 where unknown)."""
-    columns = [names.index(name) for name in FOREST_SCALARS]
+    """Return (A, latents + scalars): the code's mean, and the `forest_scalars` of ``names`` (0 where unknown)."""
+    columns = [names.index(name) for name in forest_scalars(names)]
     return np.concatenate((code, np.nan_to_num(tensors.scalars[:, columns])), axis=1)
+
+
+def input_names(latents: int, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of the columns of `forest_inputs`, as the card has them."""
+    return (*(f"latent_{i}" for i in range(latents)), *forest_scalars(names))
 
 
 def encode(network: Any, tensors: Tensors, device: torch.device) -> tuple[NDArray[np.float32], Floats]:

@@ -23,11 +23,11 @@ from broker.models.networks.vrae import squared_error
 from broker.models.transients.evaluate import area_under_curve, groups, recall_at
 from broker.models.transients.examples import Examples
 from broker.models.transients.train import descend, one_cycle, resume, save, set_rate
-from broker.score.anomaly import FOREST_SCALARS, Ranks, encode, forest_inputs, pack
+from broker.score.anomaly import Ranks, encode, forest_inputs, input_names, pack
 from broker.score.forest import Forest
 from broker.score.tensors import Tensors, without_host
 
-EPOCHS, BATCH, RATE, KL_WEIGHT = 30, 256, 4e-3, 0.02
+EPOCHS, BATCH, RATE, KL_WEIGHT = 8, 256, 4e-3, 0.02
 TREES, SAMPLES = 100, 256
 CPU = torch.device("cpu")
 
@@ -84,8 +84,7 @@ def run(made: Examples, names: tuple[str, ...], seed: int, epochs: int, folder: 
     weights = {f"network.{key}": value for key, value in fitted.network.state_dict().items()}
     weights |= {key: torch.from_numpy(np.ascontiguousarray(a)) for key, a in pack(fitted.forest, fitted.ranks).items()}
     metrics = {key: [round(float(f([row[key] for row in rows])), 4) for f in (np.mean, np.std)] for key in rows[0]}
-    latents = int(fitted.network.code.out_features) // 2
-    inputs = (*(f"latent_{i}" for i in range(latents)), *FOREST_SCALARS)
+    inputs = input_names(int(fitted.network.code.out_features) // 2, names)
     return Outcome(sizes(made), {"mean_sd_over_halves": metrics}, inputs, weights)
 
 

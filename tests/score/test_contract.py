@@ -208,6 +208,16 @@ def test_a_card_that_does_not_fit_is_refused(name: str, change: dict[str, object
         load(name, tmp_path)
 
 
+def test_forest_inputs_of_other_names_are_refused(tmp_path: Path) -> None:
+    shutil.copytree(cards.folder("ztf-anomaly"), tmp_path / "ztf-anomaly")
+    path = tmp_path / "ztf-anomaly" / cards.CARD_FILE
+    values = json.loads(path.read_text())
+    values["forest_inputs"][0] = "latent_9"
+    path.write_text(json.dumps(values))
+    with pytest.raises(TocsinError, match="forest_inputs"):
+        Anomaly.load("ztf-anomaly", torch.device("cpu"), tmp_path)
+
+
 def test_classes_in_another_order_are_refused(tmp_path: Path) -> None:
     shutil.copytree(cards.folder("lsst-gru"), tmp_path / "lsst-gru")
     path = tmp_path / "lsst-gru" / cards.CARD_FILE
