@@ -261,7 +261,7 @@ def table(models: Iterable[Card]) -> str:
 
 
 def _mean_sd(figure: list[float]) -> str:
-    return f"{figure[0]:.3f} ± {figure[1]:.3f}"
+    return f"{figure[0]:.3f} ± {figure[1]:.3f}" if figure[1] > 0 else f"{figure[0]:.3f} (one fold)"
 
 
 def _root(root: Path | None) -> Path:

@@ -45,4 +45,5 @@ def test_shipped_rubin_models_still_know_their_classes(sample: Labelled, host: b
     ids = np.array([c.id for c in CLASSES])[sample.label]
     known = np.isfinite(scores.anomaly.score) & np.isin(ids, [*COMMON, *RARE])
     rare = np.isin(ids, list(RARE))[known]
-    assert evaluate.area_under_curve(scores.anomaly.score[known].astype(np.float64), rare) > 0.75
+    # As many of each class, which is harder than the card's mix (mostly Ia), and few: a standard error of 0.04.
+    assert evaluate.area_under_curve(scores.anomaly.score[known].astype(np.float64), rare) > 0.65
