@@ -25,7 +25,7 @@ from broker.core.taxonomy import BY_ID
 from broker.core.topics import Topics
 from broker.core.units import tai_to_unix_ms
 from broker.decode import Decoded, Decoder
-from broker.gp import interpolate
+from broker.gp import interpolate_on
 from broker.lightcurve import Dropped, merge, summarize
 from broker.score import Scorer
 
@@ -100,6 +100,7 @@ class Pipeline:
     cuts: Cuts = field(default_factory=Cuts)
     publishing: Publishing = field(default_factory=Publishing)
     gp_solver: str = "fast"
+    gp_threads: int = 1
     recent: Recent = field(default_factory=Recent)
     timer: Callable[[], float] = time.perf_counter
     _pending: list[AlertKey] = field(default_factory=list)
@@ -208,7 +209,7 @@ class Pipeline:
             grid = scorer.grid(clean.take(rows))
         with self._timed("gp"):
             wavelengths = SURVEYS[survey].wavelengths_aa
-            interpolated = interpolate(grid.curves, wavelengths, grid.times, solver=self.gp_solver)
+            interpolated = interpolate_on(self.gp_threads, grid.curves, wavelengths, grid.times, solver=self.gp_solver)
         with self._timed("score"):
             scores = scorer(grid, interpolated)
         return Scores(

@@ -105,6 +105,7 @@ def pipeline(
             Topics(prefix or output.prefix), output.raw, output.class_threshold, output.anomaly_percentile
         ),
         gp_solver=settings.score.gp_solver,
+        gp_threads=settings.score.gp_threads,
         timer=timer,
     )
 

@@ -120,6 +120,9 @@ class Score(_Section):
         default_factory=lambda: {"ztf": "ztf-anomaly", "lsst": "lsst-anomaly"}, description="Name of a card, by survey."
     )
     gp_solver: Literal["fast", "fast64", "dense", "george"] = Field("fast", description="Gaussian-process solver.")
+    gp_threads: int = Field(
+        2, ge=1, le=256, description="Threads of the Gaussian process, most of a Rubin alert's time."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the networks run.")
     threads: int = Field(1, ge=1, le=256, description="Threads of torch.")
 
