@@ -96,7 +96,7 @@ def deliver(
     limits = None if dlq_limit is None else Limits(dlq_limit, settings.dlq.window, settings.dlq.max_run)
     with stop_on_signals(stop), view.shown():
         totals = run(
-            FileSource(read.packets(paths)),
+            FileSource(lambda skip: read.packets(paths, skip=skip)),
             view,
             sink,
             metrics=metrics,
