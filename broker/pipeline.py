@@ -130,9 +130,8 @@ class Pipeline:
         """Remember the batch's alert ids, now that they are published, and how old the alerts are; log dead letters."""
         self.recent.add(self._pending)
         for letter in outcomes.dead[:LOGGED]:
-            place = {"topic": batch.topics[letter.row], "partition": int(batch.partitions[letter.row])}
-            found = {"offset": int(batch.offsets[letter.row]), "stage": letter.stage, "reason": letter.reason}
-            log.warning("dead letter: %s", letter.text, extra={**place, **found})
+            found = {"stage": letter.stage, "reason": letter.reason}
+            log.warning("dead letter: %s", letter.text, extra={**_place(batch, letter.row), **found})
         if len(outcomes.dead) > LOGGED:
             log.warning("%d more dead letters in this batch", len(outcomes.dead) - LOGGED)
         if self._observed_ms:
@@ -155,8 +154,17 @@ class Pipeline:
         findings = self._findings(alerts, curves, repeated)
         for row, why in zip(alerts.rows.tolist(), findings.reason, strict=True):
             code[row], reason[row] = (Outcome.UNSCORED if why else Outcome.SCORED), why
+        self._log_failed(alerts, batch, findings.reason)
         with self._timed("annotate"):
             return self._records(alerts, batch, findings)
+
+    def _log_failed(self, alerts: AlertBatch, batch: PacketBatch, reason: list[str]) -> None:
+        """Log alerts whose numbers came out not finite: our failure, not the packet's."""
+        failed = [i for i, why in enumerate(reason) if why == Unscored.BAD_FIT]
+        for i in failed[:LOGGED]:
+            row = int(alerts.rows[i])
+            alert = {"survey": alerts.survey, "alert_id": int(alerts.alert_id[i]), "object_id": alerts.object_id[i]}
+            log.warning("no finite score", extra={**alert, **_place(batch, row)})
 
     def _filtered(self, alerts: AlertBatch, repeated: NDArray[np.bool_]) -> list[str]:
         """Return the operator's reason to leave out each alert, or ''; the first that applies."""
@@ -250,6 +258,15 @@ class Pipeline:
         start = self.timer()
         yield
         self.metrics.observe("stage_seconds", self.timer() - start, stage=stage)
+
+
+def _place(batch: PacketBatch, row: int) -> dict[str, object]:
+    """Return where a packet came from, for the log."""
+    return {
+        "topic": batch.topics[row],
+        "partition": int(batch.partitions[row]),
+        "offset": int(batch.offsets[row]),
+    }
 
 
 def _first_reason(alerts: int, tests: Sequence[tuple[str, NDArray[np.bool_]]]) -> list[str]:

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from broker import __version__
 from broker.core.batch import FilePacket, PacketBatch
 from broker.core.config import Settings
@@ -29,14 +27,9 @@ def now_ms() -> int:
 
 def batch_of(packets: list[FilePacket]) -> PacketBatch:
     """Return packets of files as one batch, without delivery's bookkeeping."""
-    return PacketBatch(
-        values=[packet.value for packet in packets],
-        topics=[packet.path for packet in packets],
-        partitions=np.zeros(len(packets), np.int32),
-        offsets=np.array([packet.record for packet in packets], np.int64),
-        timestamps_ms=np.full(len(packets), -1, np.int64),
-        ingest_ms=now_ms(),
-    )
+    from broker.deliver.files import batch_of as made
+
+    return made(packets, now_ms())
 
 
 def store(settings: Settings) -> SchemaStore:
@@ -65,13 +58,14 @@ def scorers(settings: Settings) -> dict[str, Scorer]:
         survey: Scorer.load(
             survey,
             names,
-            chosen.anomaly.get(survey),
+            chosen.anomaly[survey] or None,
             device=chosen.device,
             threads=chosen.threads,
             min_detections_classify=settings.cuts.min_detections_classify,
             min_detections_anomaly=settings.cuts.min_detections_anomaly,
         )
         for survey, names in chosen.classifiers.items()
+        if names or chosen.anomaly[survey]
     }
 
 

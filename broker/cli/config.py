@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from broker.core.config import load
+from broker.core.config import load, masked
 
 
 @click.group()
@@ -42,4 +42,4 @@ def show(path: Path | None) -> None:
     Example:
       tocsin config show --config ztf.toml
     """
-    click.echo(json.dumps(json.loads(load(path).model_dump_json()), indent=2))
+    click.echo(json.dumps(masked(load(path)), indent=2))

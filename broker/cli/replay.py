@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
     from broker.deliver.types import Sink
 
 
+DLQ_WINDOW = 1000
+
+
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--to", "target", required=True, help="DIR, or 'kafka'; with --raw: DIR or kafka:TOPIC.")
 @click.option("--topics", "prefix", help="First part of the topics to write (--to kafka); never the live prefix.")
 @click.option("--raw", is_flag=True, help="Copy the packets untouched; nothing is decoded.")
-@click.option("--dlq-limit", type=click.FloatRange(0, 1), help="Stop at this part of dead letters; default: no limit.")
+@click.option("--dlq-limit", type=click.FloatRange(0, 1), help="Stop beyond this part of dead letters in 1,000.")
 @click.option("--config", "config", type=click.Path(path_type=Path), help="TOML file with thresholds and models.")
 @click.option("--brokers", help="Kafka's bootstrap servers.")
 def replay(
@@ -50,15 +54,23 @@ def replay(
       tocsin replay alerts/ --raw --to kafka:ztf_20180819_programid1
     """
     settings = load(config, {"kafka.brokers": brokers})
+    _check_target(target, raw, prefix, dlq_limit)
     if raw:
         _copy(list(paths), target, settings)
         return
     if target == "kafka":
         _to_kafka(list(paths), _checked_prefix(prefix, settings), settings, dlq_limit)
         return
-    if prefix:
-        raise click.UsageError("--topics goes with --to kafka")
     to_directory(list(paths), Path(target), settings, dlq_limit=dlq_limit)
+
+
+def _check_target(target: str, raw: bool, prefix: str | None, dlq_limit: float | None) -> None:
+    if raw and (prefix or dlq_limit is not None or target == "kafka"):
+        raise click.UsageError("--raw goes to a DIR or to kafka:TOPIC, without --topics and --dlq-limit")
+    if not raw and target.startswith("kafka:"):
+        raise click.UsageError("--to kafka:TOPIC goes with --raw; annotations go --to kafka --topics PREFIX")
+    if prefix and target != "kafka":
+        raise click.UsageError("--topics goes with --to kafka")
 
 
 def to_directory(paths: list[Path], directory: Path, settings: Settings, *, dlq_limit: float | None = None) -> Totals:
@@ -93,7 +105,7 @@ def deliver(
     primary = assemble.primary(topics)
     step = assemble.pipeline(settings, metrics, prefix=topics.prefix)
     view = Watched(step, primary, read.estimate(paths), Console(stderr=True))
-    limits = None if dlq_limit is None else Limits(dlq_limit, settings.dlq.window, settings.dlq.max_run)
+    limits = None if dlq_limit is None else Limits(dlq_limit, DLQ_WINDOW, max_run=sys.maxsize)
     with stop_on_signals(stop), view.shown():
         totals = run(
             FileSource(lambda skip: read.packets(paths, skip=skip)),

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,10 +73,15 @@ def serve(settings: Settings) -> None:
     stop = threading.Event()
     metrics = Prometheus()
     state = State()
-    with (
-        stop_on_signals(stop),
-        serving(settings.serve.host, settings.serve.port, metrics.registry, state.why_not_ready) as port,
-    ):
+    host, wanted = settings.serve.host, settings.serve.port
+    with ExitStack() as stack:
+        stack.enter_context(stop_on_signals(stop))
+        try:
+            port = stack.enter_context(serving(host, wanted, metrics.registry, state.why_not_ready))
+        except OSError as error:
+            raise TocsinError(
+                f"cannot listen on {host}:{wanted} ({error.strerror}): --port 0 takes a free one"
+            ) from error
         log.info("listening", extra={"host": settings.serve.host, "port": port})
         totals = service(settings, metrics, stop, state.assigned)
         log.info("stopped", extra={"received": totals.received, "batches": totals.batches})

@@ -1,19 +1,27 @@
 """Settings: command line, then environment ``TOCSIN_SECTION__KEY``, then the TOML file, then these defaults.
 
-Only the command line reads settings; everything below it takes plain arguments.
+Only the command line and the client (for its credentials) read settings; everything else takes plain arguments.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from broker.core.errors import TocsinError
+
+_FROM_ENVIRONMENT = tuple(
+    f"KAFKA_{group}_" for group in ("BOOTSTRAP", "SECURITY", "SASL", "SSL", "CLIENT", "SOCKET", "FETCH", "SESSION")
+)
+_SECRET = re.compile(r"password|secret|token|jaas|key|oauth", re.IGNORECASE)
+_MASK = "**********"
 
 
 class _Section(BaseModel):
@@ -33,13 +41,17 @@ class Kafka(_Section):
     )
 
     def librdkafka(self, environ: dict[str, str] | None = None) -> dict[str, Any]:
-        """Return librdkafka settings: ``KAFKA_*`` variables by Confluent's rule, then ours, then ``client``."""
+        """Return librdkafka settings: ``KAFKA_*`` variables by Confluent's rule, then ours, then ``client``.
+
+        Of the variables only those of `_FROM_ENVIRONMENT` count: the server's own (``KAFKA_OPTS``) are not ours.
+        """
         found = {
             name[6:].lower().replace("_", "."): value
             for name, value in (os.environ if environ is None else environ).items()
-            if name.startswith("KAFKA_") and name not in ("KAFKA_HOME", "KAFKA_OPTS", "KAFKA_HEAP_OPTS")
+            if name.startswith(_FROM_ENVIRONMENT)
         }
-        found.setdefault("bootstrap.servers", self.brokers)
+        if "brokers" in self.model_fields_set or "bootstrap.servers" not in found:
+            found["bootstrap.servers"] = self.brokers
         if self.username is not None:
             found["sasl.username"] = self.username
             found["sasl.mechanism"] = self.mechanism
@@ -103,8 +115,15 @@ class Cuts(_Section):
     drop_test: bool = Field(True, description="Filter packets that the survey marks as tests.")
     drop_repeated: bool = Field(False, description="Filter alert ids that were seen before; off: they get a flag.")
     min_real_bogus: dict[str, float] = Field(
-        default_factory=lambda: {"ztf": 0.3, "lsst": 0.3}, description="Below it an alert is unscored as bogus."
+        default_factory=dict, validate_default=True, description="Below it an alert is unscored as bogus (0.3)."
     )
+
+    @field_validator("min_real_bogus")
+    @classmethod
+    def _with_defaults(cls, value: dict[str, float]) -> dict[str, float]:
+        """Keep the defaults of surveys that are not named."""
+        return {"ztf": 0.3, "lsst": 0.3, **value}
+
     min_detections_classify: int = Field(1, ge=1, description="Detections that the classifiers need.")
     min_detections_anomaly: int = Field(2, ge=1, description="Detections that the anomaly score needs.")
 
@@ -113,11 +132,10 @@ class Score(_Section):
     """Which models run."""
 
     classifiers: dict[str, list[str]] = Field(
-        default_factory=lambda: {"ztf": ["ztf-gru", "ztf-transformer"], "lsst": ["lsst-gru", "lsst-transformer"]},
-        description="Names of cards, by survey.",
+        default_factory=dict, validate_default=True, description="Names of cards, by survey; [] for none."
     )
     anomaly: dict[str, str] = Field(
-        default_factory=lambda: {"ztf": "ztf-anomaly", "lsst": "lsst-anomaly"}, description="Name of a card, by survey."
+        default_factory=dict, validate_default=True, description="Name of a card, by survey; '' for none."
     )
     gp_solver: Literal["fast", "fast64", "dense", "george"] = Field("fast", description="Gaussian-process solver.")
     gp_threads: int = Field(
@@ -125,6 +143,18 @@ class Score(_Section):
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the networks run.")
     threads: int = Field(1, ge=1, le=256, description="Threads of torch.")
+
+    @field_validator("classifiers")
+    @classmethod
+    def _default_classifiers(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
+        """Keep the defaults of surveys that are not named."""
+        return {"ztf": ["ztf-gru", "ztf-transformer"], "lsst": ["lsst-gru", "lsst-transformer"], **value}
+
+    @field_validator("anomaly")
+    @classmethod
+    def _default_anomaly(cls, value: dict[str, str]) -> dict[str, str]:
+        """Keep the defaults of surveys that are not named."""
+        return {"ztf": "ztf-anomaly", "lsst": "lsst-anomaly", **value}
 
 
 class Serve(_Section):
@@ -195,11 +225,24 @@ def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> S
         return _with(settings, chosen) if chosen else settings
     except OSError as error:
         raise TocsinError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TocsinError(f"the configuration {path} is not TOML: {error}") from error
+    except SettingsError as error:
+        raise TocsinError(f"a TOCSIN_ variable cannot be read: {error}") from error
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise TocsinError(f"the configuration {path or '(environment)'} is wrong: " + "; ".join(lines)) from error
+
+
+def masked(settings: Settings) -> dict[str, Any]:
+    """Return the settings as JSON knows them, without secrets: not in librdkafka's keys and not in addresses either."""
+    shown: dict[str, Any] = json.loads(settings.model_dump_json())
+    client = shown["kafka"]["client"]
+    shown["kafka"]["client"] = {key: _MASK if _SECRET.search(key) else value for key, value in client.items()}
+    for name in ("survey_url", "output_url"):
+        url = shown["registry"][name]
+        shown["registry"][name] = url and re.sub(r"//[^/@]*@", f"//{_MASK}@", url)
+    return shown
 
 
 def _with(settings: Settings, overrides: dict[str, Any]) -> Settings:
@@ -210,5 +253,5 @@ def _with(settings: Settings, overrides: dict[str, Any]) -> Settings:
     changed = {}
     for section, values in sections.items():
         old = getattr(settings, section)
-        changed[section] = type(old).model_validate({**old.model_dump(), **values})
+        changed[section] = type(old).model_validate({**old.model_dump(exclude_unset=True), **values})
     return settings.model_copy(update=changed)

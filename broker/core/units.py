@@ -44,12 +44,6 @@ def mag_to_njy(mag: Floats) -> Floats:
     return np.asarray(10.0 ** (0.4 * (NJY_ZERO_POINT - mag)))
 
 
-def njy_to_mag(flux_njy: Floats) -> Floats:
-    """Return AB magnitudes (n,) of fluxes in nJy (n,); NaN where the flux is not positive."""
-    positive = np.where(flux_njy > 0, flux_njy, np.nan)
-    return np.asarray(NJY_ZERO_POINT - 2.5 * np.log10(positive))
-
-
 def mag_err_to_njy(flux_njy: Floats, mag_err: Floats) -> Floats:
     """Return the flux error in nJy (n,) of a magnitude error (n,), to first order."""
     return np.asarray(np.abs(flux_njy) * mag_err * np.log(10.0) / 2.5)

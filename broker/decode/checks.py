@@ -6,14 +6,14 @@ import numpy as np
 
 from broker.core.batch import Floats
 from broker.core.reasons import Dead
-from broker.decode.fields import Problem
+from broker.decode.fields import Problem, TextFault
 
 # Beyond it a time cannot be written in milliseconds; no alert is 27,000 years old.
 MAX_MJD = 1e7
 
 
 def check(
-    ra_deg: Floats, dec_deg: Floats, mjd: Floats, position: str, time: str, text: list[tuple[str, list[int]]]
+    ra_deg: Floats, dec_deg: Floats, mjd: Floats, position: str, time: str, text: list[tuple[str, list[TextFault]]]
 ) -> list[Problem]:
     """Return what is wrong with A alerts.
 
@@ -23,10 +23,10 @@ def check(
         Degrees; MJD TAI.
     position, time : str
         Names of the fields that they came from.
-    text : list of (str, list of int)
-        Names of text fields, with the alerts whose bytes are not UTF-8.
+    text : list of (str, list of TextFault)
+        Names of text fields, with what is wrong in which alerts.
     """
-    problems = [Problem(i, Dead.MALFORMED, f"the text in {name} is not UTF-8") for name, bad in text for i in bad]
+    problems = [Problem(i, reason, f"the text in {name} {what}") for name, bad in text for i, reason, what in bad]
     off_sky = ~((ra_deg >= 0) & (ra_deg <= 360) & (np.abs(dec_deg) <= 90))
     for i in np.flatnonzero(off_sky).tolist():
         where = f"ra {ra_deg[i]}, dec {dec_deg[i]}"

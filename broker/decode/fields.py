@@ -104,6 +104,13 @@ class Projection:
         return rows
 
 
+TEXT_BYTES = 256
+"""Longest name or id of an object (real ones: up to 20): it becomes a key and part of every annotation."""
+
+TextFault = tuple[int, Dead, str]
+"""Row, reason, and what is wrong with its text, as a clause."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tables:
     """Captured words of A packets of one survey.
@@ -135,12 +142,18 @@ class Tables:
         column = self.alerts[:, word]
         return np.where(column == NULL, null, column)
 
-    def strings(self, word: int) -> tuple[list[str], list[int]]:
-        """Alert column of strings, (A,), '' for what is missing; and the rows whose bytes are not UTF-8."""
+    def strings(self, word: int) -> tuple[list[str], list[TextFault]]:
+        """Alert column of strings, (A,), '' for what is missing or too long; and what is wrong with which rows."""
+        found, faults = [], []
         spans = zip(self.bodies, self.alerts[:, word].tolist(), self.alerts[:, word + 1].tolist(), strict=True)
-        raw = [body[start : start + size] if start >= 0 else b"" for body, start, size in spans]
-        bad = [i for i, text in enumerate(raw) if not text.isascii() and not _is_utf8(text)]
-        return [text.decode(errors="replace") for text in raw], bad
+        for row, (body, start, size) in enumerate(spans):
+            if size > TEXT_BYTES:
+                faults.append((row, Dead.BOUND_EXCEEDED, f"has {size} bytes, more than {TEXT_BYTES}"))
+            raw = body[start : start + size] if start >= 0 and size <= TEXT_BYTES else b""
+            if not raw.isascii() and not _is_utf8(raw):
+                faults.append((row, Dead.MALFORMED, "is not UTF-8"))
+            found.append(raw.decode(errors="replace"))
+        return found, faults
 
 
 @dataclass(frozen=True, slots=True)

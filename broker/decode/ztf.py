@@ -15,7 +15,7 @@ from broker.core.batch import AlertBatch, Floats, Ints, LightCurves
 from broker.core.batch import Kind as Point
 from broker.core.units import JD_TO_MJD, NJY_ZERO_POINT, SECONDS_PER_DAY, mag_err_to_njy, mag_to_njy, utc_to_tai
 from broker.decode.checks import check
-from broker.decode.fields import Column, History, Kind, Problem, Projection, Tables, code
+from broker.decode.fields import Column, History, Kind, Problem, Projection, Tables, TextFault, code
 
 EXPOSURE_S = 30.0
 PIXEL_ARCSEC = 1.012
@@ -185,8 +185,8 @@ def _alerts(tables: Tables, curves: LightCurves, not_public: Ints) -> tuple[Aler
     return alerts, check(ra, dec, alerts.mjd, "candidate.ra, candidate.dec", "candidate.jd", text)
 
 
-def _solar_system(tables: Tables) -> tuple[NDArray[np.bool_], list[str], list[int]]:
-    """Return whether a known object is within 5 arcsec, its name, and the rows whose name is not UTF-8."""
+def _solar_system(tables: Tables) -> tuple[NDArray[np.bool_], list[str], list[TextFault]]:
+    """Return whether a known object is within 5 arcsec, its name, and the faults of the names."""
     names, bad = tables.strings(_AT["candidate.ssnamenr"])
     distance = tables.floats(_AT["candidate.ssdistnr"])
     near = (distance >= 0) & (distance <= SOLAR_SYSTEM_ARCSEC)

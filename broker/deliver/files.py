@@ -84,7 +84,7 @@ class FileSource:
                 size += len(packet.value)
             if time.monotonic() - began > bounds.max_wait_s:
                 break
-        self._last = Intake(_batch(packets, ingest_ms)) if packets else None
+        self._last = Intake(batch_of(packets, ingest_ms)) if packets else None
         return self._last
 
     def _next(self) -> FilePacket | None:
@@ -118,7 +118,8 @@ class FileSource:
         """Do nothing: the iterator belongs to the caller."""
 
 
-def _batch(packets: list[FilePacket], ingest_ms: int) -> PacketBatch:
+def batch_of(packets: list[FilePacket], ingest_ms: int) -> PacketBatch:
+    """Return packets of files as a batch that was read at ``ingest_ms``, Unix ms UTC."""
     return PacketBatch(
         values=[packet.value for packet in packets],
         topics=[packet.path for packet in packets],

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from broker.core.batch import Floats, Ints, LightCurves
 from broker.core.jit import jit
 
+MAX_MJD = 1e7  # 27,000 years
+MAX_NJY = 1e15  # magnitude -6
 SAME_EXPOSURE_D = 1e-6  # 0.09 s: time stamps of one exposure are equal up to rounding
 
 
@@ -40,7 +42,7 @@ def merge(curves: LightCurves, bands: int) -> tuple[LightCurves, Dropped]:
     Returns
     -------
     LightCurves
-        Finite points with a positive error, in time order; equal times are ordered by band.
+        Points with a positive error, within `MAX_MJD` and `MAX_NJY`, in time order; equal times are ordered by band.
     Dropped
         Counts by reason; a point with several faults counts under the first of the list.
     """
@@ -85,7 +87,8 @@ def _merge(
         usable = np.empty(offsets[a + 1] - offsets[a], np.int64)
         n = 0
         for p in range(offsets[a], offsets[a + 1]):
-            if not (np.isfinite(mjd[p]) and np.isfinite(flux[p]) and np.isfinite(err[p]) and err[p] > 0):
+            # false for NaN too, and for what no sky shows
+            if not (abs(mjd[p]) <= MAX_MJD and abs(flux[p]) <= MAX_NJY and 0 < err[p] <= MAX_NJY):
                 dropped[a, 0] += 1
             elif band[p] < 0 or band[p] >= bands:
                 dropped[a, 1] += 1

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from broker.core.batch import Floats, Ints, Kind, LightCurves
 from broker.core.jit import jit
+from broker.core.units import NJY_ZERO_POINT
 
 MIN_GAP_D = 0.5  # a rate over less says more of the noise than of the object
 
@@ -70,7 +71,7 @@ def _summarize(
                 last[a] = mjd[p]
             if not flux[p] > 0:
                 continue
-            mag = 31.4 - 2.5 * np.log10(flux[p])
+            mag = NJY_ZERO_POINT - 2.5 * np.log10(flux[p])
             b = band[p]
             if np.isnan(last_mag[a, b]):
                 last_mag[a, b] = mag

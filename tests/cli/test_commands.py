@@ -1,5 +1,6 @@
 """Every command has help with an example, and exit codes that scripts can use."""
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -64,3 +65,26 @@ def test_a_replay_never_writes_to_live_topics(tmp_path: Path) -> None:
         done = call("replay", "packet", "--to", "kafka", *arguments, cwd=tmp_path)
         assert done.returncode == 2
         assert "never writes to live topics" in done.stderr
+
+
+def test_a_misspelt_target_is_a_usage_error_and_makes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "packet").write_bytes(b"")
+    for arguments in (
+        ("--raw", "--to", "kafka"),
+        ("--to", "kafka:topic"),
+        ("--to", "out", "--topics", "x"),
+        ("--raw", "--to", "out", "--dlq-limit", "0.1"),
+    ):
+        assert call("replay", "packet", *arguments, cwd=tmp_path).returncode == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["packet"]
+
+
+def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = call("run", "--topic", "t", "--brokers", "127.0.0.1:1", "--port", port, cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,10 +1,11 @@
 """Settings: order of sources, wrong keys, secrets."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from broker.core.config import load
+from broker.core.config import load, masked
 from broker.core.errors import TocsinError
 
 
@@ -63,3 +64,40 @@ def test_ready_made_configurations_are_valid() -> None:
     assert [path.name for path in found] == ["demo.toml", "lsst.toml", "ztf.toml"]
     for path in found:
         load(path)
+
+
+def test_an_explicit_address_beats_kafka_variables(tmp_path: Path) -> None:
+    environ = {"KAFKA_BOOTSTRAP_SERVERS": "production:1", "KAFKA_LOG4J_OPTS": "x", "KAFKA_JMX_PORT": "7"}
+    assert load().kafka.librdkafka(environ) == {"bootstrap.servers": "production:1"}
+    assert load(None, {"kafka.brokers": "test:2"}).kafka.librdkafka(environ)["bootstrap.servers"] == "test:2"
+    in_file = load(write(tmp_path, '[kafka]\nbrokers = "file:3"\n'), {"output.prefix": "x"})
+    assert in_file.kafka.librdkafka(environ)["bootstrap.servers"] == "file:3"
+
+
+def test_settings_by_survey_keep_the_other_surveys_defaults(tmp_path: Path) -> None:
+    path = write(tmp_path, '[score]\nclassifiers = { lsst = ["mine"] }\n[cuts]\nmin_real_bogus = { lsst = 0.5 }\n')
+    settings = load(path)
+    assert settings.score.classifiers == {"ztf": ["ztf-gru", "ztf-transformer"], "lsst": ["mine"]}
+    assert settings.score.anomaly == {"ztf": "ztf-anomaly", "lsst": "lsst-anomaly"}
+    assert settings.cuts.min_real_bogus == {"ztf": 0.3, "lsst": 0.5}
+
+
+def test_show_masks_every_secret(tmp_path: Path) -> None:
+    text = """
+[kafka]
+password = "hunter1"
+client = { "sasl.password" = "hunter2", "ssl.key.pem" = "hunter3", "client.id" = "me" }
+[registry]
+survey_url = "https://user:hunter4@registry"
+password = "hunter5"
+"""
+    shown = json.dumps(masked(load(write(tmp_path, text))))
+    assert "hunter" not in shown
+    assert "me" in shown
+    assert "@registry" in shown
+
+
+def test_a_variable_that_cannot_be_read_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOCSIN_KAFKA__CLIENT", "{nonsense")
+    with pytest.raises(TocsinError, match="cannot be read"):
+        load()

@@ -177,6 +177,7 @@ CASES: dict[str, tuple[bytes, Dead]] = {
     "declination of 91": (container(samples.ZTF, samples.ztf(candidate={"dec": 91.0})), Dead.BAD_POSITION),
     "time is infinite": (container(samples.ZTF, samples.ztf(candidate={"jd": np.inf})), Dead.BAD_TIME),
     "time is NaN": (container(samples.ZTF, samples.ztf(candidate={"jd": np.nan})), Dead.BAD_TIME),
+    "object id of 9 MB": (container(samples.ZTF, {**samples.ztf(), "objectId": "Z" * 9_000_000}), Dead.BOUND_EXCEEDED),
     "object id is not UTF-8": (GOOD.replace(b"ZTF20aaaaaaa", b"ZTF20\xff\xff\xffaaaa"), Dead.MALFORMED),
 }
 

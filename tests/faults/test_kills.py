@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -84,8 +85,11 @@ def start(options: dict[str, Any], kill_at: str | None = None) -> subprocess.Pop
 
 def wait_for_batches(member: subprocess.Popen[str], count: int = 1) -> None:
     assert member.stdout is not None
+    patience = threading.Timer(90.0, member.kill)  # a member that finds no work must fail the test, not hang it
+    patience.start()
     for _ in range(count):
         assert member.stdout.readline() == "batch\n"
+    patience.cancel()
 
 
 def kill(member: subprocess.Popen[str]) -> None:
@@ -137,20 +141,21 @@ def test_killed_at_every_step_and_at_random_moments(service: Service) -> None:
 @pytest.mark.slow
 def test_two_members_join_and_leave(service: Service) -> None:
     service.feed(1500)
-    first = service.start("one", pause_s=0.02, batch=20)
+    # slow members: there must be work left for each when it joins
+    first = service.start("one", pause_s=0.1, batch=20)
     wait_for_batches(first, 3)
-    second = service.start("two", pause_s=0.02, batch=20)
+    second = service.start("two", pause_s=0.1, batch=20)
     wait_for_batches(second, 3)
-    service.feed(500)
+    service.feed(1000)
     leave(first)
     wait_for_batches(second, 5)
-    third = service.start("one", pause_s=0.02, batch=20)
+    third = service.start("one", pause_s=0.1, batch=20)
     wait_for_batches(third, 2)
     kill(second)
     service.feed(500)
     service.finish(third)
     report = service.verify()
-    assert report.inputs == 2500
+    assert report.inputs == 3000
     assert report.sound, str(report)
 
 
