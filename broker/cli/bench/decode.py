@@ -55,7 +55,7 @@ def decode(as_json: bool, batch: int, repeats: int) -> None:
 
     \b
     Example:
-      TOCSIN_TEST_DATA=../shared/data tocsin bench decode --json
+      TOCSIN_TEST_DATA=data tocsin bench decode --json
     """
     folder = os.environ.get("TOCSIN_TEST_DATA")
     if folder is None:

@@ -26,11 +26,13 @@ WARM_UP_S = 5.0
 SPAWN = multiprocessing.get_context("spawn")
 Json = dict[str, Any]
 
-survey_option = click.option("--survey", type=click.Choice(["ztf", "lsst"]), default="ztf", show_default=True)
+survey_option = click.option(
+    "--survey", type=click.Choice(["ztf", "lsst"]), default="ztf", show_default=True, help="Whose packets."
+)
 packets_option = click.option("--packets", default=20_000, show_default=True, type=click.IntRange(100), help="Packets.")
 seed_option = click.option("--seed", default=7, show_default=True, help="Of the simulated night.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-folder_option = click.option("--folder", type=click.Path(path_type=Path), help="Where the load lies; default: /tmp.")
+folder_option = click.option("--folder", type=click.Path(path_type=Path), help="Where the load lies; default: TMPDIR.")
 
 
 @click.command()
