@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from broker.cli import where as places
 from broker.core.errors import TocsinError
+
+if TYPE_CHECKING:
+    from broker.deliver.outputs import Outputs
 
 
 @click.group()
@@ -39,21 +42,21 @@ def list_(
     limit: int | None,
     as_json: bool,
 ) -> None:
-    """List the dead letters of WHERE (the directory of a replay, or 'kafka'), numbered.
+    """List the dead letters of WHERE (the directory of a replay, or 'kafka'), numbered in the order of their sources.
 
     \b
     Example:
       tocsin dlq list kafka --reason malformed --limit 20
     """
-    numbered = enumerate(places.outputs(where, config, brokers, prefix).dead_letters())
+    numbered = enumerate(_in_order(places.outputs(where, config, brokers, prefix).dead_letters()))
     chosen = ((number, letter) for number, letter in numbered if reason in (None, letter["reason"]))
     for number, letter in islice(chosen, limit):
         if as_json:
-            click.echo(json.dumps({"number": number, **_plain(letter)}))
+            click.echo(json.dumps({"number": number, **letter}))
         else:
             place = f"{letter['topic']}/{letter['partition']}/{letter['offset']}"
             click.echo(
-                f"{number:>6}  {letter['stage']:<8} {letter['reason']:<15} {len(letter['packet']):>9} B  {place}"
+                f"{number:>6}  {letter['stage']:<8} {letter['reason']:<15} {letter['packetBytes']:>9} B  {place}"
             )
 
 
@@ -77,16 +80,29 @@ def show(
     Example:
       tocsin dlq show out/ 0 --out packet.avro
     """
-    letter = _at(places.outputs(where, config, brokers, prefix).dead_letters(), number)
+    letter = _at(places.outputs(where, config, brokers, prefix), number)
     if out is not None:
         out.write_bytes(letter["packet"])
     plain = _plain(letter)
     click.echo(json.dumps(plain) if as_json else "\n".join(f"{name:<16} {value}" for name, value in plain.items()))
 
 
-def _at(letters: Iterator[dict[str, Any]], number: int) -> dict[str, Any]:
-    for letter in islice(letters, number, None):
-        return letter
+def _place(letter: dict[str, Any]) -> tuple[str, int, int]:
+    """Return where the packet came from: what letters are numbered by, for the order of arrival may change."""
+    return letter["topic"], letter["partition"], letter["offset"]
+
+
+def _in_order(letters: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return letters for printing, in the order of their numbers; without the packets, which need not fit in memory."""
+    return sorted(map(_plain, letters), key=_place)
+
+
+def _at(outputs: Outputs, number: int) -> dict[str, Any]:
+    """Return the letter ``number``: a first reading finds its place, a second one fetches it."""
+    wanted = sorted(map(_place, outputs.dead_letters()))[number : number + 1]
+    for letter in outputs.dead_letters():
+        if _place(letter) in wanted:
+            return letter
     raise TocsinError(f"there is no dead letter {number}")
 
 

@@ -61,6 +61,7 @@ def spec(topics: Topics, name: str, partitions: int) -> TopicSpec:
 
     All keep a week, so that annotations, dead letters and ledger can be compared; ``compression.type = producer``
     keeps the producer's zstd. Raw packets and dead letters may be as large as the largest packet and its wrapping.
+    Dead letters and the ledger are few: one partition keeps them in the order of their transactions.
     """
     large = name == topics.dead_letters or name.endswith(".raw")
     config = {
@@ -69,7 +70,7 @@ def spec(topics: Topics, name: str, partitions: int) -> TopicSpec:
         "compression.type": "producer",
         "max.message.bytes": str(LARGEST_MESSAGE if large else 8 * 2**20),
     }
-    return TopicSpec(name, 1 if name == topics.ledger else partitions, config)
+    return TopicSpec(name, 1 if name in (topics.dead_letters, topics.ledger) else partitions, config)
 
 
 def create(config: dict[str, Any], wanted: Sequence[TopicSpec], *, timeout_s: float = 30.0) -> list[str]:

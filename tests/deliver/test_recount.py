@@ -173,5 +173,6 @@ def test_every_output_topic_has_room_for_its_largest_message() -> None:
     assert {"t.ztf.all", "t.ztf.raw", "t.lsst.anomaly", "t.ztf.class.snia", "t.dead-letters", "t.ledger"} <= set(found)
     assert int(found["t.dead-letters"].config["max.message.bytes"]) > 33_554_432
     assert int(found["t.ztf.raw"].config["max.message.bytes"]) > 33_554_432
-    assert found["t.ledger"].partitions == 1
+    assert found["t.ledger"].partitions == found["t.dead-letters"].partitions == 1
+    assert found["t.ztf.all"].partitions == 4
     assert len({spec.config["retention.ms"] for spec in found.values()}) == 1, "they are compared with each other"
