@@ -34,6 +34,7 @@ _LOG = logging.getLogger(__name__)
 _KEPT = 256
 _FORGET_ABSENCE_S = 30.0
 _MAX_REFERENCES = 32
+_REFUSED = (400, 422)  # the registry understands us and will never have such an id or version
 
 
 class Registry:
@@ -42,6 +43,7 @@ class Registry:
     Parameters
     ----------
     url : str
+        A user name and password in it are taken as ``auth``, and never told.
     auth : (str, str), optional
         Basic-auth user name and password.
     timeout_s : float
@@ -50,8 +52,11 @@ class Registry:
 
     def __init__(self, url: str, auth: tuple[str, str] | None = None, timeout_s: float = 5.0) -> None:
         if not url.startswith(("http://", "https://")):
-            raise TocsinError(f"the schema registry's address must start with http:// or https://, not {url!r}")
-        self.url = url.rstrip("/")
+            raise TocsinError(
+                f"the schema registry's address must start with http:// or https://, not {_split_login(url)[0]!r}"
+            )
+        self.url, login = _split_login(url.rstrip("/"))
+        auth = auth or login
         self._timeout_s = timeout_s
         self._headers = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"}
         if auth is not None:
@@ -65,7 +70,7 @@ class Registry:
         Wait
             The registry cannot be reached, answers with an error, or with something that is not JSON.
         Reject
-            The answer is longer than the bound on schemas.
+            The registry refuses the id (400, 422), its references make no schema, or a bound is broken.
         """
         answer = self._get(f"/schemas/ids/{schema_id}", limits)
         if answer is None:
@@ -73,8 +78,8 @@ class Registry:
         try:
             return self._whole(answer, limits, {})
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            text = f"the schema registry at {self.url} answers with references that make no schema ({error!r})"
-            raise Wait(f"{text}; trying again") from error
+            text = f"the registry's references of schema id {schema_id} make no schema ({error!r})"
+            raise Reject(Dead.BAD_SCHEMA, text) from error
 
     def _whole(self, answer: dict[str, Any], limits: Limits, named: dict[str, Any]) -> bytes:
         """Return the answer's schema with the schemas that it refers to put in."""
@@ -107,6 +112,8 @@ class Registry:
             error.close()
             if error.code == 404:
                 return None
+            if error.code in _REFUSED:
+                raise Reject(Dead.UNKNOWN_SCHEMA, f"the registry refuses {path} with {error.code}") from error
             raise Wait(f"the schema registry at {self.url} answers {error.code}; trying again") from error
         except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
             raise Wait(f"the schema registry at {self.url} is away ({error}); trying again") from error
@@ -123,6 +130,16 @@ class Registry:
             if time.monotonic() > deadline:
                 raise TimeoutError("it answers too slowly")
         return raw
+
+
+def _split_login(url: str) -> tuple[str, tuple[str, str] | None]:
+    """Return ``url`` without the login before its host, and that login."""
+    scheme, rest = url.split("://", 1) if "://" in url else ("", url)
+    authority, slash, path = rest.partition("/")
+    userinfo, at, host = authority.rpartition("@")
+    user, _, password = map(urllib.parse.unquote, userinfo.partition(":"))
+    bare = f"{host}{slash}{path}"
+    return f"{scheme}://{bare}" if scheme else bare, (user, password) if at else None
 
 
 class DiskCache:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import urllib.error
+import urllib.parse
 import urllib.request
 
 from broker.core.errors import Stop, Wait
@@ -19,14 +20,17 @@ class Registry:
     Parameters
     ----------
     url : str
-        Base of the API, for example ``http://localhost:8081``.
+        Base of the API, for example ``http://localhost:8081``. A login before the host is used and never told.
     username, password : str or None
         Basic authentication.
     """
 
     def __init__(self, url: str, username: str | None = None, password: str | None = None) -> None:
-        self._url = url.rstrip("/")
-        self._login = f"{username}:{password or ''}" if username else None
+        scheme, slashes, rest = url.rstrip("/").partition("://")
+        authority, slash, path = rest.partition("/")
+        userinfo, _, host = authority.rpartition("@")
+        self._url = f"{scheme}{slashes}{host}{slash}{path}"
+        self._login = f"{username}:{password or ''}" if username else urllib.parse.unquote(userinfo) or None
         self._prefixes: dict[tuple[str, bytes], bytes] = {}
 
     def frame(self, topic: str, value: bytes, headers: tuple[tuple[str, bytes], ...]) -> bytes:

@@ -104,7 +104,7 @@ def test_unknown_id_is_dead_and_asked_for_again_after_a_while(server: Server) ->
     assert decoder(batch([unknown]))[1] == []
 
 
-@pytest.mark.parametrize("status", [500, 503, 401])
+@pytest.mark.parametrize("status", [500, 503, 429, 401, 403])
 def test_a_registry_in_trouble_is_waited_for(server: Server, status: int) -> None:
     server.answers["/schemas/ids/7"] = (status, b"")
     store = SchemaStore(registry(server))
@@ -142,9 +142,39 @@ def test_an_answer_that_is_no_schema_is_waited_for(server: Server, body: bytes) 
         SchemaStore(registry(server)).get(7)
 
 
-def test_references_that_make_no_schema_are_waited_for(server: Server) -> None:
-    server.has(7, schema=TEXT, references=[{"name": "source"}])
-    with pytest.raises(Wait, match="references"):
+@pytest.mark.parametrize("status", [400, 422])
+def test_an_id_that_the_registry_refuses_is_dead(server: Server, status: int) -> None:
+    server.answers[f"/schemas/ids/{2**32 - 1}"] = (status, b'{"error_code": 40001}')
+    refused = b"\0" + (2**32 - 1).to_bytes(4, "big") + PACKET[5:]
+    decoded, (letter,) = Decoder(SchemaStore(registry(server)))(batch([refused]))
+    assert decoded == []
+    assert letter.reason == Dead.UNKNOWN_SCHEMA
+    assert str(status) in letter.text
+
+
+@pytest.mark.parametrize(
+    ("reference", "reason"),
+    [
+        ({"name": "source"}, Dead.BAD_SCHEMA),
+        ({"name": "source", "subject": "a", "version": 3}, Dead.UNKNOWN_SCHEMA),
+        ({"name": "source", "subject": "a", "version": -3}, Dead.UNKNOWN_SCHEMA),
+        ({"name": "source", "subject": "a", "version": 4}, Dead.BAD_SCHEMA),
+    ],
+    ids=["no subject", "404", "422", "not Avro"],
+)
+def test_references_that_do_not_resolve_are_dead(server: Server, reference: dict[str, Any], reason: Dead) -> None:
+    server.has(7, schema=TEXT, references=[reference])
+    server.answers["/subjects/a/versions/-3"] = (422, b'{"error_code": 42202}')
+    server.answers["/subjects/a/versions/4"] = (200, b'{"schema": "syntax = proto3;"}')
+    with pytest.raises(Reject) as caught:
+        SchemaStore(registry(server)).get(7)
+    assert caught.value.reason == reason
+
+
+def test_a_reference_that_is_away_is_waited_for(server: Server) -> None:
+    server.has(7, schema=TEXT, references=[{"name": "source", "subject": "a", "version": 3}])
+    server.answers["/subjects/a/versions/3"] = (503, b"")
+    with pytest.raises(Wait, match="503"):
         SchemaStore(registry(server)).get(7)
 
 
@@ -165,6 +195,18 @@ def test_basic_auth(server: Server) -> None:
     server.answers["/api/schemas/ids/7"] = (200, json.dumps({"schema": TEXT}).encode())
     SchemaStore(Registry(server.url, ("me", "secret"))).get(7)
     assert server.headers[0]["Authorization"] == "Basic " + base64.b64encode(b"me:secret").decode()
+
+
+def test_a_login_in_the_address_is_used_and_never_told(server: Server) -> None:
+    server.answers["/api/schemas/ids/7"] = (503, b"")
+    with pytest.raises(Wait, match="503") as caught:
+        SchemaStore(Registry(server.url.replace("//", "//me:s%40cret@"))).get(7)
+    assert "cret" not in str(caught.value)
+    assert server.headers[0]["Authorization"] == "Basic " + base64.b64encode(b"me:s@cret").decode()
+    for address in ("me:secret@host:8081", "ftp://me:secret@host"):
+        with pytest.raises(TocsinError, match="host") as wrong:
+            Registry(address)
+        assert "secret" not in str(wrong.value)
 
 
 def test_references_are_put_in(server: Server) -> None:
