@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -19,12 +19,12 @@ from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartiti
 
 from broker.cli import kafkaserver
 from broker.core.batch import FilePacket
-from broker.core.errors import Stop, TocsinError
+from broker.core.errors import Stop, TocsinError, Wait
 from broker.core.metrics import Recorded
 from broker.core.topics import Topics
 from broker.deliver.files import FileSource
 from broker.deliver.kafka import KafkaSink, KafkaSource, claim_member, sink
-from broker.deliver.kafka.reader import read_messages
+from broker.deliver.kafka.reader import read_messages, read_records
 from broker.deliver.loop import Totals, run
 from broker.deliver.raw import copy_to_directory, copy_to_kafka
 from broker.deliver.recount import recount_kafka
@@ -373,6 +373,59 @@ def test_lag_is_told(kafka: RealKafka) -> None:
     lags = {labels: value for (name, labels), value in backend.metrics.gauges.items() if name == "consumer_lag"}
     assert len(lags) == 3
     assert all(0 <= lag <= 30 for lag in lags.values())
+
+
+def test_a_standby_is_ready_and_a_revoked_partition_has_no_lag(kafka: RealKafka) -> None:
+    topic = kafka.topic()
+    kafka.send(topic, [packet(n) for n in range(2000)])
+    metrics = [Recorded(), Recorded()]
+    sources = [KafkaSource(kafka.config, [topic], f"g{topic}", metrics=told) for told in metrics]
+    assert not any(source.assigned for source in sources)
+    lag = "consumer_lag", (("partition", "0"), ("topic", topic))
+    end = time.monotonic() + 30
+    for source in sources:
+        source.open({})
+    while not (all(source.assigned for source in sources) and any(told.gauges.get(lag) for told in metrics)):
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.02)
+        for source in sources:
+            source.read(Bounds(max_alerts=1))
+    owners = [number for number, told in enumerate(metrics) if told.gauges.get(lag)]
+    for source in sources:
+        source.close()
+    assert owners, "somebody told a lag"
+    assert [metrics[number].gauges[lag] for number in owners] == [0] * len(owners)
+    assert not any(source.assigned for source in sources)
+
+
+def test_a_member_is_not_ready_while_kafka_is_away(kafka: RealKafka) -> None:
+    topic = kafka.topic()
+    source = KafkaSource(kafka.config, [topic], f"g{topic}", refresh_s=0.2)
+    source.open({})
+
+    def until(ready: bool) -> None:
+        end = time.monotonic() + 60
+        while source.assigned != ready:
+            assert time.monotonic() < end, "it takes too long"
+            with suppress(Wait):
+                source.read(Bounds())
+
+    until(True)
+    port = int(kafka.bootstrap.split(":")[1])
+    kafkaserver.down(kafka.directory)
+    try:
+        until(False)
+    finally:
+        kafkaserver.up(kafka.directory, kafka.libs, port=port)
+    until(True)
+    source.close()
+
+
+def test_a_foreign_message_is_named(kafka: RealKafka) -> None:
+    topic = kafka.topic()
+    kafka.send(topic, [b"\0\0\0\0\x01"])
+    with pytest.raises(TocsinError, match=f"{topic}/0/0 is not a record of ours"):
+        list(read_records(kafka.config, [topic], "annotation"))
 
 
 def test_a_member_keeps_its_name_and_two_take_two_slots(tmp_path: Path) -> None:

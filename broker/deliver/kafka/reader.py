@@ -9,7 +9,7 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from broker.core import schemas
-from broker.core.errors import Wait
+from broker.core.errors import TocsinError, Wait
 from broker.deliver import librdkafka
 
 CALL_S = 10.0
@@ -25,11 +25,19 @@ def read_records(
     ------
     Wait
         Kafka does not answer.
-    ValueError
-        A message is not ours.
+    TocsinError
+        A message is not ours; the text names its place.
     """
     for message in read_messages(config, topics):
-        yield schemas.decode(message.value() or b"", message.headers(), schema), message
+        yield _record(message, schema), message
+
+
+def _record(message: Message, schema: str) -> dict[str, Any]:
+    try:
+        return schemas.decode(message.value() or b"", message.headers(), schema)
+    except (ValueError, EOFError, IndexError, OverflowError) as error:  # what fastavro raises on foreign bytes
+        place = f"{message.topic()}/{message.partition()}/{message.offset()}"
+        raise TocsinError(f"the message {place} is not a record of ours: {error!r}") from error
 
 
 def read_messages(config: dict[str, Any], topics: Sequence[str]) -> Iterator[Message]:

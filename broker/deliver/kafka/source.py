@@ -67,6 +67,7 @@ class KafkaSource:
         self._subscribed: list[str] = []
         self._missing: list[str] = []
         self._assigned: list[TopicPartition] | None = None  # waiting for their start
+        self._joined = False
         self._owned: dict[Partition, int] = {}  # next offset to read
         self._high: dict[Partition, int] = {}  # lag is told against it
         self._gaps: list[Range] = []
@@ -84,8 +85,9 @@ class KafkaSource:
 
     @property
     def assigned(self) -> bool:
-        """True when at least one partition is owned and being read."""
-        return bool(self._owned)
+        """True when the group has given this member its share, even an empty one (a standby), and Kafka is there."""
+        started = self._assigned is None or bool(self._owned)
+        return self._joined and started and self._away.since is None
 
     def open(self, done: Done) -> None:
         """Subscribe to the topics that exist; the group's offsets are the progress, not ``done``."""
@@ -167,6 +169,7 @@ class KafkaSource:
                 self._consumer.subscribe(found, on_assign=self._on_assign, on_revoke=self._on_revoke)
             else:
                 self._consumer.unsubscribe()
+                self._joined = False
 
     def _refuse(self) -> None:
         if self._away.refused is not None:
@@ -178,13 +181,22 @@ class KafkaSource:
         """Take note only: where to start is looked up outside the callback, where it can wait."""
         consumer.assign([])
         self._forget()
-        self._owned, self._assigned = {}, partitions
+        self._disown()
+        self._joined, self._assigned = True, partitions
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Drop everything that is not committed; the same when the partitions were lost."""
         self._forget()
-        self._owned, self._assigned, self._group = {}, None, None
+        self._disown()
+        self._joined, self._assigned, self._group = False, None, None
         consumer.unassign()
+
+    def _disown(self) -> None:
+        """Own nothing; the lag of what was owned is another member's to tell."""
+        if self._metrics is not None:
+            for topic, partition in self._owned:
+                self._metrics.gauge("consumer_lag", 0, topic=topic, partition=str(partition))
+        self._owned = {}
 
     def _forget(self) -> None:
         self._held, self._gaps, self._broken = None, [], None
