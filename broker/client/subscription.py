@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -163,9 +164,9 @@ class Subscription:
         for received in self.received():
             try:
                 record = received.decode()
-            except ValueError as error:
+            except (ValueError, EOFError, IndexError, OverflowError) as error:  # what fastavro raises on foreign bytes
                 place = f"{received.topic}/{received.partition}/{received.offset}"
-                raise TocsinError(f"the message {place} is not a record of ours: {error}") from error
+                raise TocsinError(f"the message {place} is not a record of ours: {error!r}") from error
             yield record
 
     def received(self) -> Iterator[Received]:
@@ -174,7 +175,7 @@ class Subscription:
         Raises
         ------
         TocsinError
-            Kafka refuses us, or with ``once`` a topic is not there or Kafka does not answer.
+            Kafka refuses us, goes away before it told where to start, or with ``once`` a topic is not there.
         """
         self._begin()
         count = 0
@@ -220,20 +221,32 @@ class Subscription:
         """Return where to start in each partition; 'latest' is fixed now, not when the first fetch gets there."""
         if isinstance(self._start, int):
             times = [TopicPartition(p.topic, p.partition, self._start) for p in partitions]
-            found: list[TopicPartition] = self._consumer.offsets_for_times(times, timeout=CALL_S)
-            return found
+            with self._answering():
+                return _known(self._consumer.offsets_for_times(times, timeout=CALL_S))
         starts = []
         for p in partitions:
-            first, end = self._consumer.get_watermark_offsets(p, timeout=CALL_S)
+            with self._answering():
+                first, end = self._consumer.get_watermark_offsets(p, timeout=CALL_S)
             starts.append(TopicPartition(p.topic, p.partition, first if self._start == "earliest" else end))
         return starts
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        committed = consumer.committed(partitions, timeout=CALL_S)
+        with self._answering():
+            committed = _known(consumer.committed(partitions, timeout=CALL_S))
         fresh = {(p.topic, p.partition) for p in committed if p.offset == OFFSET_INVALID}
         starts = self._positions([p for p in partitions if (p.topic, p.partition) in fresh]) if fresh else []
         consumer.assign([p for p in committed if p.offset != OFFSET_INVALID] + starts)
         self._open_ends = {(p.topic, p.partition) for p in partitions}
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Say in our words that Kafka did not answer a question."""
+        try:
+            yield
+        except KafkaException as error:
+            if self._refused:
+                raise TocsinError(f"Kafka refuses the login: {self._refused}") from error
+            raise TocsinError(f"Kafka does not answer: {error.args[0].str()}") from error
 
     def _is_event(self, message: Message) -> bool:
         """Take note of an event; tell whether it was one and no message."""
@@ -250,6 +263,14 @@ class Subscription:
     def _on_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._AUTHENTICATION:
             self._refused = error.str()
+
+
+def _known(partitions: list[TopicPartition]) -> list[TopicPartition]:
+    """Return partitions as they are; an answer that is an error for one of them is raised, not taken as no offset."""
+    for partition in partitions:
+        if partition.error is not None:
+            raise KafkaException(partition.error)
+    return partitions
 
 
 def _start(text: str) -> str | int:
