@@ -99,7 +99,7 @@ class State:
 
     def why_not_ready(self) -> str:
         """Return '' or the reason."""
-        return "" if self._ready() else "no partition is assigned yet: Kafka is away, or the topics do not exist"
+        return "" if self._ready() else "no assignment: Kafka is away, or the topics do not exist yet"
 
 
 def service(

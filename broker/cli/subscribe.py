@@ -73,7 +73,7 @@ def _print_all(subscription: Subscription, as_json: bool, save: Path | None) -> 
             _save(received, save)
         try:
             record = received.decode()
-        except ValueError as error:
+        except (ValueError, EOFError, IndexError, OverflowError) as error:  # whatever foreign bytes make Avro say
             if save is None:
                 raise TocsinError(f"{_place(received)} is not a record of ours; --save writes it: {error}") from error
             click.echo(json.dumps({"saved": _place(received)}) if as_json else f"saved {_place(received)}")
