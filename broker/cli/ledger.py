@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from broker.cli import where as places
+from broker.core.errors import TocsinError
 from broker.deliver.recount import recount_directory, recount_kafka
 
 
@@ -21,7 +22,7 @@ from broker.deliver.recount import recount_directory, recount_kafka
     "sources",
     multiple=True,
     type=click.Path(exists=True, path_type=Path),
-    help="An input of the replay, for --verify-source; default: the files that the ledger names.",
+    help="An input of the replay, for --verify-source; default: all that the replay was given.",
 )
 def ledger(
     where: str,
@@ -64,10 +65,27 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join([*lines, "balanced" if found["balanced"] else "NOT BALANCED"])
 
 
-def _count_inputs(where: str, sources: tuple[Path, ...]) -> int:
-    """Count packets anew, by the archive's own count."""
-    from broker.archive import read
-    from broker.deliver.outputs import DirectoryOutputs
+INPUTS = "inputs.txt"
+"""File in a replay's directory: the absolute paths that it was given, one a line, over all its runs."""
 
-    named = {Path(r["topic"]) for ledger in DirectoryOutputs(Path(where)).ledgers() for r in ledger["sources"]}
-    return read.count(list(sources) or sorted(named))
+
+def note_inputs(directory: Path, paths: list[Path]) -> None:
+    """Remember what a replay was given, so that an input that was never read is missed."""
+    directory.mkdir(parents=True, exist_ok=True)
+    given = dict.fromkeys([*_noted(directory), *(str(path.absolute()) for path in paths)])
+    (directory / INPUTS).write_text("".join(f"{path}\n" for path in given))
+
+
+def _noted(directory: Path) -> list[str]:
+    path = directory / INPUTS
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def _count_inputs(where: str, sources: tuple[Path, ...]) -> int:
+    """Count packets anew, by the archive's own count: of the given sources, else of what the replay was given."""
+    from broker.archive import read
+
+    given = list(sources) or [Path(path) for path in _noted(Path(where))]
+    if not given:
+        raise TocsinError(f"{where} does not say what it was made of: name the inputs with --source")
+    return read.count(given)

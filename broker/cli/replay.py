@@ -81,10 +81,12 @@ def to_directory(paths: list[Path], directory: Path, settings: Settings, *, dlq_
     TocsinError
         The ledger of the directory does not balance, or an archive is damaged.
     """
+    from broker.cli.ledger import note_inputs
     from broker.deliver.files import FileSink
     from broker.deliver.recount import recount_directory
 
     topics = Topics(settings.output.prefix)
+    note_inputs(directory, paths)
     sink = FileSink(directory, primary=assemble.primary(topics))
     totals = deliver(paths, sink, settings, topics, Recorded(), dlq_limit)
     _report(recount_directory(directory), totals)
