@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,23 @@ class Service:
     def feed(self, count: int) -> None:
         self.kafka.send(self.topic, [packet(n) for n in range(self.sent, self.sent + count)])
         self.sent += count
+
+    @contextmanager
+    def feeding(self) -> Iterator[None]:
+        """Go on feeding, a few hundred packets a second, while the block runs."""
+        done = threading.Event()
+
+        def feed() -> None:
+            while not done.wait(0.2):
+                self.feed(60)
+
+        feeder = threading.Thread(target=feed)
+        feeder.start()
+        try:
+            yield
+        finally:
+            done.set()
+            feeder.join()
 
     def start(self, member: str = "one", kill_at: str | None = None, **more: Any) -> subprocess.Popen[str]:
         config = {**self.kafka.config, "session.timeout.ms": 1500, "heartbeat.interval.ms": 300}
@@ -140,22 +158,21 @@ def test_killed_at_every_step_and_at_random_moments(service: Service) -> None:
 @pytest.mark.kafka
 @pytest.mark.slow
 def test_two_members_join_and_leave(service: Service) -> None:
-    service.feed(1500)
-    # slow members: there must be work left for each when it joins
-    first = service.start("one", pause_s=0.1, batch=20)
-    wait_for_batches(first, 3)
-    second = service.start("two", pause_s=0.1, batch=20)
-    wait_for_batches(second, 3)
-    service.feed(1000)
-    leave(first)
-    wait_for_batches(second, 5)
-    third = service.start("one", pause_s=0.1, batch=20)
-    wait_for_batches(third, 2)
-    kill(second)
     service.feed(500)
+    with service.feeding():  # there is work for each member, however long it takes to join
+        first = service.start("one", pause_s=0.02, batch=20)
+        wait_for_batches(first, 3)
+        second = service.start("two", pause_s=0.02, batch=20)
+        wait_for_batches(second, 3)
+        leave(first)
+        wait_for_batches(second, 5)
+        third = service.start("one", pause_s=0.02, batch=20)
+        wait_for_batches(third, 2)
+        kill(second)
+        wait_for_batches(third, 2)
     service.finish(third)
     report = service.verify()
-    assert report.inputs == 3000
+    assert report.inputs == service.sent
     assert report.sound, str(report)
 
 
