@@ -36,8 +36,9 @@ def decode(file: Path, columns: bool, config: Path | None) -> None:
     from broker.archive import read
 
     settings = load(config)
+    store, decoder = assemble.store(settings), assemble.decoder(settings)
     for packet in read.packets([file]):
-        shown = _columns(packet, assemble.decoder(settings)) if columns else _record(packet, assemble.store(settings))
+        shown = _columns(packet, decoder) if columns else _record(packet, store)
         click.echo(json.dumps(_plain(shown)))
 
 
