@@ -14,12 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from broker.core.config import Settings, load
+from broker.core.units import MJD_UNIX_EPOCH, SECONDS_PER_DAY
 
 if TYPE_CHECKING:
     from broker.archive.publish import KafkaTarget, Outgoing, Target
     from broker.archive.simulate import SimulatedPacket
 
-_MJD_UNIX_EPOCH, _DAY_S, _VISIT_S = 40587.0, 86400.0, 39.0
+_VISIT_S = 39.0
 
 
 @click.command()
@@ -141,4 +142,4 @@ def _bar(total: int) -> Progress:
 
 
 def _now_mjd() -> float:
-    return datetime.now(UTC).timestamp() / _DAY_S + _MJD_UNIX_EPOCH
+    return datetime.now(UTC).timestamp() / SECONDS_PER_DAY + MJD_UNIX_EPOCH

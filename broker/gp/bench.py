@@ -13,12 +13,13 @@ import numpy as np
 from broker.core.bands import SURVEYS
 from broker.core.batch import Floats, Ints, Kind, LightCurves
 from broker.core.errors import TocsinError
+from broker.core.units import NJY_ZERO_POINT, PLASTICC_ZERO_POINT
 from broker.gp.api import solver
 from broker.gp.model import Fit, Prediction
 
 SN_LIKE = ("SNIa", "SNIa-91bg", "SNIax", "SNII", "SNIbc")
 """The classes under ELAsTiCC's 2220; three of four light curves of the set are of these."""
-TO_NJY = 10 ** ((31.4 - 27.5) / 2.5)
+TO_NJY = 10 ** ((NJY_ZERO_POINT - PLASTICC_ZERO_POINT) / 2.5)
 """PLAsTiCC's fluxes have zero point 27.5 (AB)."""
 GRID = 100
 CHUNK = 100
