@@ -20,7 +20,7 @@ import tempfile
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -67,7 +67,15 @@ def status(directory: Path) -> Status:
     return Status(pid is not None, _bootstrap(directory), pid, directory)
 
 
-def up(directory: Path, libs: Path, *, port: int | None = None, heap: str = "768m", wait_s: float = 90.0) -> Status:
+def up(
+    directory: Path,
+    libs: Path,
+    *,
+    port: int | None = None,
+    heap: str = "768m",
+    wait_s: float = 90.0,
+    more: Mapping[str, str] | None = None,
+) -> Status:
     """Start the server in ``directory`` unless it runs, and wait until it answers.
 
     Parameters
@@ -76,6 +84,8 @@ def up(directory: Path, libs: Path, *, port: int | None = None, heap: str = "768
         Folder of the server's jars, see `jars`.
     port : int or None
         None: the port of last time, else 9092 where that is free, else any free one.
+    more : mapping
+        Server properties beside ours, or instead of them.
 
     Raises
     ------
@@ -86,7 +96,7 @@ def up(directory: Path, libs: Path, *, port: int | None = None, heap: str = "768
     with _locked(directory / ".lock"):
         if _pid(directory) is None:
             java = _java()
-            _configure(directory, port)
+            _configure(directory, port, more or {})
             _format(java, libs, directory)
             _start(java, libs, directory, heap)
         found = status(directory)
@@ -167,7 +177,7 @@ def _java() -> str:
     return java
 
 
-def _configure(directory: Path, port: int | None) -> None:
+def _configure(directory: Path, port: int | None, more: Mapping[str, str]) -> None:
     """Write server.properties, with the port of last time where it is still free."""
     before = _bootstrap(directory)
     wanted = [port] if port else [int(before.split(":")[1]) if before else USUAL_PORT, 0]
@@ -179,7 +189,8 @@ def _configure(directory: Path, port: int | None) -> None:
         controller = free_port()
     template = (files("broker") / "deploy" / "kafka" / "server.properties").read_text()
     values = {"port": chosen, "controller_port": controller, "data": directory / "data"}
-    (directory / "server.properties").write_text(Template(template).substitute(values))
+    lines = [Template(template).substitute(values), *(f"{key}={value}" for key, value in more.items())]
+    (directory / "server.properties").write_text("\n".join(lines) + "\n")  # of two equal keys the later one counts
 
 
 def free_port() -> int:
