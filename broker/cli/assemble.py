@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from broker.deliver.registry import Registry
     from broker.deliver.types import Bounds
     from broker.pipeline import Pipeline
-    from broker.score import Scorer
+    from broker.score import Scorer, Shadow
 
 
 def now_ms() -> int:
@@ -74,6 +74,7 @@ def pipeline(
     metrics: Metrics,
     *,
     prefix: str | None = None,
+    shadows: dict[str, list[Shadow]] | None = None,
     timer: Callable[[], float] = time.perf_counter,
 ) -> Pipeline:
     """Return the stream's step.
@@ -82,6 +83,8 @@ def pipeline(
     ----------
     prefix : str
         First part of every topic, instead of the configured one.
+    shadows : dict of str to list of Shadow
+        Candidates beside the live models, see `broker.cli.candidates`.
     timer : callable
         Seconds, for the stages' metric.
     """
@@ -98,6 +101,7 @@ def pipeline(
         publishing=Publishing(
             Topics(prefix or output.prefix), output.raw, output.class_threshold, output.anomaly_percentile
         ),
+        shadows=shadows or {},
         gp_solver=settings.score.gp_solver,
         gp_threads=settings.score.gp_threads,
         timer=timer,
@@ -112,7 +116,7 @@ def output_registry(settings: Settings) -> Registry | None:
     if chosen.output_url is None:
         return None
     password = chosen.password.get_secret_value() if chosen.password else None
-    return Registry(chosen.output_url, chosen.username, password)
+    return Registry(chosen.output_url, chosen.username, password, settings.run.cache_dir / "registered")
 
 
 def bounds(settings: Settings) -> Bounds:

@@ -7,17 +7,13 @@ optional package ``lsst-alert-packet``, which is read as data and never imported
 
 from __future__ import annotations
 
-import base64
-import http.client
 import json
 import logging
 import os
 import tempfile
 import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import lru_cache
@@ -25,9 +21,11 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-from broker.core.errors import TocsinError, Wait
+from broker.core.errors import Wait
 from broker.core.reasons import Dead
+from broker.core.registry import Refused, RegistryApi
 from broker.decode.limits import Limits, Reject
+from broker.decode.tree import Tree
 
 PACKAGE = "lsst-alert-packet"
 _LOG = logging.getLogger(__name__)
@@ -38,12 +36,12 @@ _REFUSED = (400, 422)  # the registry understands us and will never have such an
 
 
 class Registry:
-    """A schema registry's HTTP API (Confluent's), reading only.
+    """The survey's schema registry, reading only.
 
     Parameters
     ----------
     url : str
-        A user name and password in it are taken as ``auth``, and never told.
+        A user name and password in it are taken before ``auth``, and never told.
     auth : (str, str), optional
         Basic-auth user name and password.
     timeout_s : float
@@ -51,24 +49,19 @@ class Registry:
     """
 
     def __init__(self, url: str, auth: tuple[str, str] | None = None, timeout_s: float = 5.0) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise TocsinError(
-                f"the schema registry's address must start with http:// or https://, not {_split_login(url)[0]!r}"
-            )
-        self.url, login = _split_login(url.rstrip("/"))
-        auth = auth or login
-        self._timeout_s = timeout_s
-        self._headers = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"}
-        if auth is not None:
-            self._headers["Authorization"] = "Basic " + base64.b64encode(":".join(auth).encode()).decode()
+        self._api = RegistryApi(url, auth, timeout_s)
+        self.url = self._api.url
 
     def schema(self, schema_id: int, limits: Limits) -> bytes | None:
-        """Return the schema with ``schema_id`` as self-contained JSON, or None where the registry answers 404.
+        """Return the schema with ``schema_id`` as self-contained JSON, or None where the registry says it has none.
+
+        Only its own word for that (``error_code`` 40403) counts: any other 404 is a wrong address, or something in
+        between that is out of order, and must not dead-letter a night.
 
         Raises
         ------
         Wait
-            The registry cannot be reached, answers with an error, or with something that is not JSON.
+            The registry cannot be reached, answers with an error, or with something that is no schema's envelope.
         Reject
             The registry refuses the id (400, 422), its references make no schema, or a bound is broken.
         """
@@ -103,43 +96,16 @@ class Registry:
             self._collect(found, limits, named)
 
     def _get(self, path: str, limits: Limits) -> dict[str, Any] | None:
-        request = urllib.request.Request(self.url + path, headers=self._headers)
         try:
-            with urllib.request.urlopen(request, timeout=self._timeout_s) as response:
-                raw = self._read(response, 2 * limits.schema_bytes + 1)
-            answer = json.loads(raw) if len(raw) <= 2 * limits.schema_bytes else None
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code == 404:
+            return self._api.ask(path, most=2 * limits.schema_bytes)
+        except ValueError as error:
+            raise Reject(Dead.BOUND_EXCEEDED, str(error)) from error
+        except Refused as refused:
+            if refused.absent:
                 return None
-            if error.code in _REFUSED:
-                raise Reject(Dead.UNKNOWN_SCHEMA, f"the registry refuses {path} with {error.code}") from error
-            raise Wait(f"the schema registry at {self.url} answers {error.code}; trying again") from error
-        except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
-            raise Wait(f"the schema registry at {self.url} is away ({error}); trying again") from error
-        if not isinstance(answer, dict):
-            raise Reject(Dead.BOUND_EXCEEDED, f"the registry's answer to {path} is too long or no JSON object")
-        return answer
-
-    def _read(self, response: http.client.HTTPResponse, most: int) -> bytes:
-        """Return at most ``most`` bytes; a server that drips them is away once ten times the time-out has passed."""
-        deadline = time.monotonic() + 10 * self._timeout_s
-        raw = b""
-        while len(raw) < most and (piece := response.read1(most - len(raw))):
-            raw += piece
-            if time.monotonic() > deadline:
-                raise TimeoutError("it answers too slowly")
-        return raw
-
-
-def _split_login(url: str) -> tuple[str, tuple[str, str] | None]:
-    """Return ``url`` without the login before its host, and that login."""
-    scheme, rest = url.split("://", 1) if "://" in url else ("", url)
-    authority, slash, path = rest.partition("/")
-    userinfo, at, host = authority.rpartition("@")
-    user, _, password = map(urllib.parse.unquote, userinfo.partition(":"))
-    bare = f"{host}{slash}{path}"
-    return f"{scheme}://{bare}" if scheme else bare, (user, password) if at else None
+            if refused.code in _REFUSED:
+                raise Reject(Dead.UNKNOWN_SCHEMA, f"the registry refuses {path} with {refused.code}") from refused
+            raise Wait(f"the schema registry at {self.url} answers {refused.code}; trying again") from refused
 
 
 class DiskCache:
@@ -208,7 +174,8 @@ class SchemaStore:
         Raises
         ------
         Reject
-            Nobody has it (`Dead.UNKNOWN_SCHEMA`; forgotten after half a minute), or it breaks a bound.
+            Nobody has it (`Dead.UNKNOWN_SCHEMA`), it is no Avro schema, or it breaks a bound. A registry is asked
+            again after half a minute: packets that came before a schema was registered are for ``tocsin dlq``.
         Wait
             The registry is away, and the disk cache does not have it.
         """
@@ -254,6 +221,7 @@ class SchemaStore:
             return kept
         if schema is None:
             raise Reject(Dead.UNKNOWN_SCHEMA, f"the schema registry at {registry.url} does not have id {schema_id}")
+        Tree(schema, self._limits)  # what is no Avro schema is not kept
         if self._disk is not None:
             self._keep(self._disk, schema_id, schema)
         return schema

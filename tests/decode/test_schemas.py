@@ -104,7 +104,7 @@ def test_unknown_id_is_dead_and_asked_for_again_after_a_while(server: Server) ->
     assert decoder(batch([unknown]))[1] == []
 
 
-@pytest.mark.parametrize("status", [500, 503, 429, 401, 403])
+@pytest.mark.parametrize("status", [500, 503, 429, 401, 403, 404])  # 404 in nobody's words: no registry
 def test_a_registry_in_trouble_is_waited_for(server: Server, status: int) -> None:
     server.answers["/schemas/ids/7"] = (status, b"")
     store = SchemaStore(registry(server))
