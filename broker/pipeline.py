@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
@@ -27,9 +28,10 @@ from broker.core.units import tai_to_unix_ms
 from broker.decode import Decoded, Decoder
 from broker.gp import interpolate_on
 from broker.lightcurve import Dropped, merge, summarize
-from broker.score import Scorer
+from broker.score import GridRule, Scorer, Shadow, Tensors, build
 
 AlertKey = tuple[str, int]
+Inputs = dict[GridRule, tuple[Tensors, Ints]]
 LOGGED = 10  # dead letters of a batch that are logged one by one; a storm must not fill the log
 
 log = logging.getLogger("tocsin.pipeline")
@@ -86,6 +88,8 @@ class Pipeline:
     decoder : Decoder
     scorers : dict of str to Scorer
         By survey; alerts of a survey without one are unscored with ``no_model``.
+    shadows : dict of str to list of Shadow
+        By survey; candidates whose annotations go to topics of their own. No live byte depends on them.
     clock_ms : callable
         Unix ms UTC, for the annotations' publish time.
     timer : callable
@@ -99,12 +103,14 @@ class Pipeline:
     clock_ms: Callable[[], int]
     cuts: Cuts = field(default_factory=Cuts)
     publishing: Publishing = field(default_factory=Publishing)
+    shadows: dict[str, list[Shadow]] = field(default_factory=dict)
     gp_solver: str = "fast"
     gp_threads: int = 1
     recent: Recent = field(default_factory=Recent)
     timer: Callable[[], float] = time.perf_counter
     _pending: list[AlertKey] = field(default_factory=list)
     _observed_ms: list[float] = field(default_factory=list)
+    _shadow_failed: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def __call__(self, batch: PacketBatch) -> Outcomes:
         """Return one outcome per packet of ``batch``.
@@ -121,7 +127,7 @@ class Pipeline:
             decoded, dead = self.decoder(batch)
         for letter in dead:
             reason[letter.row] = letter.reason
-        self._pending, self._observed_ms = [], []
+        self._pending, self._observed_ms, self._shadow_failed = [], [], Counter()
         for part in decoded:
             records += self._survey(part, batch, code, reason)
         return Outcomes(code, reason, records, dead)
@@ -134,6 +140,8 @@ class Pipeline:
             log.warning("dead letter: %s", letter.text, extra={**_place(batch, letter.row), **found})
         if len(outcomes.dead) > LOGGED:
             log.warning("%d more dead letters in this batch", len(outcomes.dead) - LOGGED)
+        for (model, reason), alerts in self._shadow_failed.items():
+            self.metrics.count("shadow_failed_total", alerts, model=model, reason=reason)
         if self._observed_ms:
             age_s = (self.clock_ms() - float(np.median(self._observed_ms))) / 1000
             self.metrics.observe("alert_latency_seconds", max(0.0, age_s), since="observation")
@@ -151,12 +159,16 @@ class Pipeline:
         kept = np.flatnonzero([not why for why in filtered])
         if len(kept) < len(alerts):
             alerts, curves, repeated = alerts.take(kept), curves.take(kept), repeated[kept]
-        findings = self._findings(alerts, curves, repeated)
+        findings, *shadows = self._findings(alerts, curves, repeated)
         for row, why in zip(alerts.rows.tolist(), findings.reason, strict=True):
             code[row], reason[row] = (Outcome.UNSCORED if why else Outcome.SCORED), why
         self._log_failed(alerts, batch, findings.reason)
         with self._timed("annotate"):
-            return self._records(alerts, batch, findings)
+            records = self._records(alerts, batch, findings)
+        for shadow, found in zip(self.shadows.get(alerts.survey, ()), shadows, strict=True):
+            with self._timed("shadow"):
+                records += self._shadow_records(shadow, alerts, batch, found)
+        return records
 
     def _log_failed(self, alerts: AlertBatch, batch: PacketBatch, reason: list[str]) -> None:
         """Log alerts whose numbers came out not finite: our failure, not the packet's."""
@@ -175,17 +187,18 @@ class Pipeline:
         ]
         return _first_reason(len(alerts), tests)
 
-    def _findings(self, alerts: AlertBatch, curves: LightCurves, repeated: NDArray[np.bool_]) -> Findings:
+    def _findings(self, alerts: AlertBatch, curves: LightCurves, repeated: NDArray[np.bool_]) -> list[Findings]:
+        """Return what is found out about the alerts, then the same as each shadow sees it."""
         survey = SURVEYS[alerts.survey]
         with self._timed("light_curve"):
             clean, dropped = merge(curves, len(survey.bands))
             summary = summarize(clean, len(survey.bands))
         unscorable = self._unscorable(alerts, clean)
-        scores = self._scores(alerts.survey, clean, unscorable)
-        return Findings(
+        live, *others = self._scores(alerts.survey, clean, unscorable)
+        findings = Findings(
             bands=survey.bands,
-            scores=scores,
-            reason=_packet_reasons(scores, unscorable),
+            scores=live,
+            reason=_packet_reasons(live, unscorable),
             repeated=repeated,
             used=clean.counts,
             counts=summary.counts,
@@ -195,6 +208,10 @@ class Pipeline:
             rise_rate=summary.rise_rate,
             **_dropped_columns(dropped),
         )
+        return [
+            findings,
+            *(replace(findings, scores=other, reason=_packet_reasons(other, unscorable)) for other in others),
+        ]
 
     def _unscorable(self, alerts: AlertBatch, clean: LightCurves) -> list[str]:
         """Return why no scorer should see each alert, or ''; the first reason that applies."""
@@ -203,27 +220,59 @@ class Pipeline:
             (Unscored.SOLAR_SYSTEM, alerts.solar_system),
             (Unscored.BOGUS, alerts.real_bogus < threshold),  # an alert without the column is not called bogus
             (Unscored.NO_POINTS, clean.counts == 0),
-            (Unscored.NO_MODEL, np.full(len(alerts), alerts.survey not in self.scorers)),
         ]
         return _first_reason(len(alerts), tests)
 
-    def _scores(self, survey: str, clean: LightCurves, unscorable: list[str]) -> Scores:
-        """Return scores for all alerts; those with a reason in ``unscorable`` get it from every scorer."""
-        scorer = self.scorers.get(survey)
-        if scorer is None:
-            return Scores([], None)
+    def _scores(self, survey: str, clean: LightCurves, unscorable: list[str]) -> list[Scores]:
+        """Return the live scores of all alerts, then each shadow's; ``unscorable`` (A,) is every scorer's reason."""
         rows = np.flatnonzero([not why for why in unscorable])
-        with self._timed("grid"):
-            grid = scorer.grid(clean.take(rows))
-        with self._timed("gp"):
-            wavelengths = SURVEYS[survey].wavelengths_aa
-            interpolated = interpolate_on(self.gp_threads, grid.curves, wavelengths, grid.times, solver=self.gp_solver)
-        with self._timed("score"):
-            scores = scorer(grid, interpolated)
-        return Scores(
-            [_spread_classes(c, rows, unscorable) for c in scores.classifiers],
-            _spread_anomaly(scores.anomaly, rows, unscorable) if scores.anomaly else None,
-        )
+        curves = clean.take(rows)
+        inputs: Inputs = {}
+        scores = [Scores([], None)]
+        if (scorer := self.scorers.get(survey)) is not None:
+            tensors = self._tensors(survey, scorer, curves, inputs)
+            with self._timed("score"):
+                scores = [scorer.answer(*tensors)]
+        for shadow in self.shadows.get(survey, ()):
+            with self._timed("shadow"):
+                scores.append(self._shadowed(survey, shadow, curves, inputs, scores[0]))
+        return [
+            Scores(
+                [_spread_classes(c, rows, unscorable) for c in found.classifiers],
+                _spread_anomaly(found.anomaly, rows, unscorable) if found.anomaly else None,
+            )
+            for found in scores
+        ]
+
+    def _tensors(self, survey: str, scorer: Scorer, curves: LightCurves, inputs: Inputs) -> tuple[Tensors, Ints]:
+        """Return what a scorer reads: out of ``inputs`` where another one has asked for the same grid."""
+        if scorer.rule not in inputs:
+            with self._timed("grid"):
+                grid = scorer.grid(curves)
+            with self._timed("gp"):
+                wavelengths = SURVEYS[survey].wavelengths_aa
+                made = interpolate_on(self.gp_threads, grid.curves, wavelengths, grid.times, solver=self.gp_solver)
+            with self._timed("tensors"):
+                inputs[scorer.rule] = build(grid, made), grid.n_detections
+        return inputs[scorer.rule]
+
+    def _shadowed(self, survey: str, shadow: Shadow, curves: LightCurves, inputs: Inputs, live: Scores) -> Scores:
+        """Return a shadow's answer; whatever its code raises is a reason on its own alerts."""
+        try:
+            own = shadow.scorer.answer(*self._tensors(survey, shadow.scorer, curves, inputs))
+        except Exception:
+            log.exception("the shadow %s failed; the live stream goes on", shadow.name)
+            own = shadow.failed(len(curves))
+        for reasons in zip(*_reasons(own), strict=True):
+            for failed in {Unscored.BAD_FIT, Unscored.SHADOW_FAILED}.intersection(reasons):
+                self._shadow_failed[shadow.name, failed] += 1
+        return shadow.beside(live, own)
+
+    def _shadow_records(self, shadow: Shadow, alerts: AlertBatch, batch: PacketBatch, found: Findings) -> list[Record]:
+        values = messages(alerts, batch, found, version=self.version, published_ms=self.clock_ms())
+        topic, headers = self.publishing.topics.shadow(shadow.name, alerts.survey), schema().headers
+        rows = zip(values, alerts.object_id, alerts.rows.tolist(), strict=True)
+        return [Record(row, topic, object_id.encode(), value, headers) for value, object_id, row in rows]
 
     def _records(self, alerts: AlertBatch, batch: PacketBatch, findings: Findings) -> list[Record]:
         values = messages(alerts, batch, findings, version=self.version, published_ms=self.clock_ms())
@@ -279,10 +328,14 @@ def _first_reason(alerts: int, tests: Sequence[tuple[str, NDArray[np.bool_]]]) -
 
 def _packet_reasons(scores: Scores, unscorable: list[str]) -> list[str]:
     """Return '' for packets with at least one score, else the reason of the first scorer."""
-    answers = [c.reason for c in scores.classifiers] + ([scores.anomaly.reason] if scores.anomaly else [])
-    if not answers:
+    if not (answers := _reasons(scores)):
         return [why or Unscored.NO_MODEL for why in unscorable]
     return [reasons[0] if all(reasons) else "" for reasons in zip(*answers, strict=True)]
+
+
+def _reasons(scores: Scores) -> list[list[str]]:
+    """Return each scorer's reasons (A,)."""
+    return [c.reason for c in scores.classifiers] + ([scores.anomaly.reason] if scores.anomaly else [])
 
 
 def _dropped_columns(dropped: Dropped) -> dict[str, Ints]:

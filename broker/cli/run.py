@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from broker.cli import assemble
+from broker.cli import assemble, candidates
 from broker.core import logs
 from broker.core.config import Settings, load
 from broker.core.errors import TocsinError
@@ -31,6 +31,9 @@ log = logging.getLogger("tocsin.run")
 @click.option("--topic", "topics", multiple=True, help="Source topic, instead of the configured ones; repeatable.")
 @click.option("--group", help="Consumer group.")
 @click.option("--prefix", help="First part of every topic that is written.")
+@click.option(
+    "--shadow", multiple=True, help="A candidate (name or folder) to score beside the live models; repeatable."
+)
 @click.option("--port", type=int, help="Port of /healthz, /readyz and /metrics; 0 takes a free one.")
 def run(
     config: Path | None,
@@ -38,15 +41,18 @@ def run(
     topics: tuple[str, ...],
     group: str | None,
     prefix: str | None,
+    shadow: tuple[str, ...],
     port: int | None,
 ) -> None:
     """Classify a survey's stream until SIGTERM: every packet becomes exactly one outcome, committed once.
 
     Kafka or a schema registry that is away is waited for. Exit 1 when going on would do harm (the text says why).
+    What a --shadow says goes to PREFIX.shadow.MODEL.SURVEY, in the same transactions; no live byte depends on it.
 
     \b
     Example:
       TOCSIN_KAFKA__PASSWORD=... tocsin run --config ztf.toml
+      tocsin run --config ztf.toml --shadow candidates/ztf-gru
     """
     settings = load(
         config,
@@ -55,6 +61,7 @@ def run(
             "source.topics": list(topics) or None,
             "source.group": group,
             "output.prefix": prefix,
+            "score.shadow": list(shadow) or None,
             "serve.port": port,
         },
     )
@@ -122,7 +129,7 @@ def service(
 
     topics = Topics(settings.output.prefix)
     kafka = settings.kafka.librdkafka()
-    step = assemble.pipeline(settings, metrics, timer=timer)
+    step = assemble.pipeline(settings, metrics, shadows=candidates.shadows(settings), timer=timer)
     source = KafkaSource(
         kafka,
         topics=settings.source.topics,

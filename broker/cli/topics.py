@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from broker.cli import candidates
 from broker.core.bands import SURVEYS
 from broker.core.config import load
 from broker.core.taxonomy import CLASSES
 from broker.core.topics import Topics
 from broker.deliver.topics import create as create_topics
-from broker.deliver.topics import specs
+from broker.deliver.topics import spec, specs
 
 
 @click.group()
@@ -30,6 +31,7 @@ def topics() -> None:
 @click.option("--brokers", help="Kafka's bootstrap servers.")
 @click.option("--topics", "prefix", help="First part of the topics; default: the configured one.")
 @click.option("--survey", "surveys", multiple=True, type=click.Choice(sorted(SURVEYS)), help="Default: all surveys.")
+@click.option("--shadow", multiple=True, help="Also those of a candidate, as `tocsin run` takes it; repeatable.")
 @click.option("--partitions", type=click.IntRange(min=1), default=4, show_default=True, help="Of each topic.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def create(
@@ -37,6 +39,7 @@ def create(
     brokers: str | None,
     prefix: str | None,
     surveys: tuple[str, ...],
+    shadow: tuple[str, ...],
     partitions: int,
     as_json: bool,
 ) -> None:
@@ -46,11 +49,11 @@ def create(
     Example:
       tocsin topics create --config ztf.toml --partitions 4
     """
-    settings = load(config, {"kafka.brokers": brokers, "output.prefix": prefix})
+    settings = load(config, {"kafka.brokers": brokers, "output.prefix": prefix, "score.shadow": list(shadow) or None})
     slugs = [found.slug for found in CLASSES]
-    wanted = specs(
-        Topics(settings.output.prefix), surveys or sorted(SURVEYS), slugs, partitions, raw=settings.output.raw
-    )
+    names = Topics(settings.output.prefix)
+    wanted = specs(names, surveys or sorted(SURVEYS), slugs, partitions, raw=settings.output.raw)
+    wanted += [spec(names, name, partitions) for name in candidates.shadow_topics(settings)]
     made = create_topics(settings.kafka.librdkafka(), wanted)
     if as_json:
         click.echo(json.dumps({"made": made, "topics": [spec.name for spec in wanted]}))

@@ -137,6 +137,9 @@ class Score(_Section):
     anomaly: dict[str, str] = Field(
         default_factory=dict, validate_default=True, description="Name of a card, by survey; '' for none."
     )
+    shadow: list[str] = Field(
+        default_factory=list, description="Candidates on trial: names or folders of models, published apart."
+    )
     gp_solver: Literal["fast", "fast64", "dense", "george"] = Field("fast", description="Gaussian-process solver.")
     gp_threads: int = Field(
         2, ge=1, le=256, description="Threads of the Gaussian process, most of a Rubin alert's time."

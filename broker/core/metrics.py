@@ -15,6 +15,7 @@ CounterName = Literal[
     "alerts_unscored_total",  # {reason} packets annotated without a score
     "alerts_filtered_total",  # {reason} packets left out by an operator's cut
     "alerts_dead_lettered_total",  # {stage, reason} packets that cannot be understood
+    "shadow_failed_total",  # {model, reason} alerts that a candidate should have scored and could not
     "alerts_expired_total",  # {topic} offsets that the source dropped before we read them
     "transactions_aborted_total",  # transactions that were rolled back and tried again
     "waits_total",  # {what} times that a batch waited for something outside
@@ -33,6 +34,7 @@ LABELS: dict[str, tuple[str, ...]] = {
     "alerts_unscored_total": ("reason",),
     "alerts_filtered_total": ("reason",),
     "alerts_dead_lettered_total": ("stage", "reason"),
+    "shadow_failed_total": ("model", "reason"),
     "alerts_expired_total": ("topic",),
     "waits_total": ("what",),
     "stage_seconds": ("stage",),

@@ -42,6 +42,7 @@ class Unscored(StrEnum):
     TOO_FEW_DETECTIONS = "too_few_detections"
     BAD_FIT = "bad_fit"  # the interpolation or the network gave a number that is not finite
     NO_MODEL = "no_model"  # no model is configured for this survey
+    SHADOW_FAILED = "shadow_failed"  # only on a shadow's topics: the candidate's own code raised an error
 
 
 class Filtered(StrEnum):

@@ -27,6 +27,10 @@ class Topics:
         """The survey's packets, untouched."""
         return f"{self.prefix}.{survey}.raw"
 
+    def shadow(self, model: str, survey: str) -> str:
+        """What a candidate says of a survey's alerts, beside the live annotation; nobody's end of a packet."""
+        return f"{self.prefix}.shadow.{model}.{survey}"
+
     @property
     def dead_letters(self) -> str:
         """Packets that cannot be understood, with bytes and reason."""

@@ -155,6 +155,15 @@ def folder(name: str, root: Path | None = None) -> Path:
     return place
 
 
+def locate(model: str) -> tuple[str, Path | None]:
+    """Return the name of a model and the folder of models that it is in (None: the installed ones).
+
+    What has a ``/`` is the path of a model's own folder, which is called as the model is; anything else is a name.
+    """
+    path = Path(model).resolve()
+    return (path.name, path.parent) if "/" in model else (model, None)
+
+
 def available(root: Path | None = None) -> list[str]:
     """Return the names of the models that have a card, sorted."""
     return sorted(path.parent.name for path in _root(root).glob(f"*/{CARD_FILE}"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from broker.core.batch import Floats, Interpolated, LightCurves, Scores
+from broker.core.batch import Floats, Interpolated, Ints, LightCurves, Scores
 from broker.core.errors import TocsinError
 from broker.score import card as cards
 from broker.score.anomaly import Anomaly
@@ -56,12 +56,14 @@ class Scorer:
 
         Parameters
         ----------
+        classifiers, anomaly : list of str, str or None
+            Names of models, or the paths of their folders (`broker.score.card.locate`).
         device : {"auto", "cpu", "cuda"}
             ``auto`` takes a GPU where there is one.
         threads : int
             Threads of torch in this process. On a busy machine two were slower than one.
         root : Path, optional
-            Folder of models; default the installed ones.
+            Folder of the models that are named; default the installed ones.
 
         Raises
         ------
@@ -70,8 +72,13 @@ class Scorer:
         """
         torch.set_num_threads(threads)
         place = choose_device(device)
-        loaded = tuple(Classifier.load(name, place, root) for name in classifiers)
-        strange = None if anomaly is None else Anomaly.load(anomaly, place, root)
+
+        def located(model: str) -> tuple[str, torch.device, Path | None]:
+            name, folder = cards.locate(model)
+            return name, place, folder or root
+
+        loaded = tuple(Classifier.load(*located(model)) for model in classifiers)
+        strange = None if anomaly is None else Anomaly.load(*located(anomaly))
         models = [m.card for m in loaded] + ([] if strange is None else [strange.card])
         for card in models:
             if card.survey != survey:
@@ -91,7 +98,7 @@ class Scorer:
         host_z: Floats | None = None,
         host_z_err: Floats | None = None,
     ) -> Scores:
-        """Return every scorer's answer for A alerts.
+        """Return every scorer's answer for A alerts: `answer` on the tensors of an interpolation.
 
         Parameters
         ----------
@@ -102,13 +109,21 @@ class Scorer:
         host_z, host_z_err : (A,) float64, optional
             Redshift of the host galaxy and its error; NaN where not known.
         """
-        tensors = build(grid, interpolated, host_z=host_z, host_z_err=host_z_err)
-        few = grid.n_detections
-        classes = [c.score(tensors, few, self.min_detections_classify) for c in self.classifiers]
+        return self.answer(build(grid, interpolated, host_z=host_z, host_z_err=host_z_err), grid.n_detections)
+
+    def answer(self, tensors: Tensors, n_detections: Ints) -> Scores:
+        """Return every scorer's answer for A alerts, whose tensors other scorers on the same grid may share.
+
+        Parameters
+        ----------
+        tensors : Tensors
+            With the host's scalars.
+        n_detections : (A,) int64
+        """
+        classes = [c.score(tensors, n_detections, self.min_detections_classify) for c in self.classifiers]
         if self.anomaly is None:
             return Scores(classes, None)
-        plain: Tensors = without_host(tensors)
-        return Scores(classes, self.anomaly.score(plain, few, self.min_detections_anomaly))
+        return Scores(classes, self.anomaly.score(without_host(tensors), n_detections, self.min_detections_anomaly))
 
 
 def choose_device(name: str) -> torch.device:

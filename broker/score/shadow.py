@@ -1,0 +1,45 @@
+"""A candidate beside the live models: it answers for the same alerts, and whatever it does hurts only itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from broker.core.batch import AnomalyScores, ClassScores, Scores
+from broker.core.reasons import Unscored
+from broker.score.scorer import Scorer
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """Models on trial for one survey.
+
+    Attributes
+    ----------
+    name : str
+        Of its topics.
+    scorer : Scorer
+        Only the models on trial; what they do not answer, the live ones answer.
+    """
+
+    name: str
+    scorer: Scorer
+
+    def beside(self, live: Scores, own: Scores) -> Scores:
+        """Return what would be published with the candidate in the place of the live models of its kind."""
+        return Scores(own.classifiers or live.classifiers, own.anomaly or live.anomaly)
+
+    def failed(self, alerts: int) -> Scores:
+        """Return the answer of a candidate that raised an exception: a reason for every alert, and no number."""
+        reason = [str(Unscored.SHADOW_FAILED)] * alerts
+        classes = []
+        for card in (classifier.card for classifier in self.scorer.classifiers):
+            ids = tuple(c.id for c in card.classes)
+            empty = np.full((alerts, len(ids)), np.nan, np.float32)
+            classes.append(ClassScores(card.name, card.version, card.weights.sha256, ids, empty, empty, reason))
+        if self.scorer.anomaly is None:
+            return Scores(classes, None)
+        card = self.scorer.anomaly.card
+        none = np.full(alerts, np.nan, np.float32)
+        return Scores(classes, AnomalyScores(card.name, card.version, card.weights.sha256, none, {}, reason))
