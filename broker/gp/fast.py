@@ -9,11 +9,16 @@ from numpy.typing import NDArray
 
 from broker.core.batch import Floats, Ints, LightCurves
 from broker.gp import grid, search
+from broker.gp.coalesce import coalesce
 from broker.gp.model import WAVELENGTH_SCALE_AA, Fit, Prediction, usable
 
 NOISE_MIN, NOISE_MAX = 1e-7, 1e18
 """Bounds of a squared error beside the squared start amplitude in the fit, which is in float32: a smaller one (a signal
 to noise of 6,000) would drown in rounding, a larger one says nothing."""
+
+FIT_AMPLITUDE, FIT_TIME_SCALE_D, FIT_SHARE = 3.0, 2.0, 0.02
+"""What the fit joins points by, before it knows better: amplitude beside its start, a short time scale, and share of an
+error (see `coalesce`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +33,14 @@ class Fast:
         It stops a variance where a tile of columns adds less than this share.
     single : float
         It uses float32 for curves with min(error²) / A² above this.
+    join : float
+        It joins points while the process moves by less than this share of their error between them.
     """
 
     cut: float = 3e-4
     tail: float = 1e-5
     single: float = 2e-3
+    join: float = 1e-3
 
     def fit(self, curves: LightCurves, wavelengths_aa: Floats) -> Fit:
         """Maximise the block-Vecchia likelihood of every curve."""
@@ -41,12 +49,14 @@ class Fast:
         if len(rows):
             curves = curves if len(rows) == len(curves) else curves.take(rows)
             unit = start_amplitudes(curves)
-            columns = _single_columns(curves, _scaled(wavelengths_aa), unit)
-            log_power, log_scale, value = search.fit_curves(curves.offsets, curves.mjd, *columns)
+            slow = np.full(len(curves), FIT_TIME_SCALE_D)
+            few = coalesce(curves, FIT_AMPLITUDE * unit, slow, FIT_SHARE if self.join else 0.0)
+            columns = _single_columns(few.curves, _scaled(wavelengths_aa), unit)
+            log_power, log_scale, value = search.fit_curves(few.curves.offsets, few.curves.mjd, *columns)
             found[:, rows] = (
                 unit * np.exp(0.5 * log_power),
                 np.exp(0.5 * log_scale),
-                value - curves.counts * np.log(unit),
+                value - few.curves.counts * np.log(unit) + few.log_likelihood,
             )
         return Fit(*found)
 
@@ -70,6 +80,8 @@ class Fast:
         self, curves: LightCurves, waves: Floats, times: Floats, fit: Fit, variance: bool, answer: Prediction
     ) -> None:
         """Fill ``answer`` for curves that are all usable."""
+        few = coalesce(curves, fit.amplitude, fit.time_scale_d, self.join)
+        curves = few.curves
         ordered, small = _ordered(times), self._single(curves, fit.amplitude)
         size, cells = min(int(curves.counts.max()), grid.LIMIT), times.shape[1] * len(waves)
         for part, kind in ((np.flatnonzero(small), np.float32), (np.flatnonzero(~small), np.float64)):
@@ -82,6 +94,7 @@ class Fast:
         long = np.flatnonzero(curves.counts > grid.LIMIT)
         if len(long):
             answer.log_likelihood[long] = _vecchia(curves, waves, fit, long)
+        answer.log_likelihood[:] += few.log_likelihood
         if ordered is not times:
             answer.flux[:], answer.variance[:] = _as_given(times, answer.flux), _as_given(times, answer.variance)
 
