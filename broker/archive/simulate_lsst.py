@@ -30,6 +30,7 @@ from broker.core.units import mag_to_njy, utc_to_tai
 
 SIMULATED_ID = 2_000_001_101  # "2 000 00" + 11.1: no registry counts that far, and no survey version looks like it
 _EPOCHS = 780
+_NIGHTS, _RUNS = 26, 16  # at most, and the runs of a night before their bands repeat
 _MAX_DETECTIONS = 391
 _DEPTH = np.array([23.5, 24.4, 24.0, 23.5, 22.9, 22.1])  # median 5-sigma depth in u to y
 _DEEP = [0.03, 0.25, 0.25, 0.25, 0.2, 0.02]
@@ -56,13 +57,13 @@ def packets(night: Night) -> Iterator[SimulatedPacket]:
     rng, n = night.rng, len(night.numbers)
     weights = _WIDE if night.history == "short" else _DEEP
     band = rng.choice(6, (n, _EPOCHS + 1), p=weights)
-    depth = _DEPTH[band] + 0.2 * np.clip(night.some_noise(band.size).reshape(band.shape), -3, 3)
+    depth = 0.2 * np.clip(night.some_noise(band.size).reshape(band.shape), -3, 3)
     wavelengths = SURVEYS["lsst"].wavelengths_aa
-    sigma = mag_to_njy(depth) / 5.0
-    objects = sky.draw("lsst", night.mix, wavelengths[band[:, -1]], sigma[:, -1], rng)
-    visits = _visits(night, objects, band, sigma)
-    flux = objects.flux(visits.t, wavelengths[band])
-    sigma = np.hypot(sigma, 0.01 * flux)
+    newest_sigma = mag_to_njy(_DEPTH[band[:, -1]] + depth[:, -1]) / 5.0
+    objects = sky.draw("lsst", night.mix, wavelengths[band[:, -1]], newest_sigma, rng)
+    visits = _visits(night, objects, band, depth)
+    flux = objects.flux(visits.t, wavelengths[visits.band])
+    sigma = np.hypot(visits.sigma, 0.01 * flux)
     measured = sky.measure(objects, flux, sigma, rng)
     ra, dec = night.positions()
     ids = _object_ids(night, objects)
@@ -79,24 +80,49 @@ def packets(night: Night) -> Iterator[SimulatedPacket]:
     yield from _assemble(*common, detected, forced, (heads, previous, measurements))
 
 
-def _visits(night: Night, objects: sky.Objects, band: Ints, sigma: Floats) -> _Visits:
-    """Draw when the visits were: nights of many, within the time that the object has been there."""
+def _visits(night: Night, objects: sky.Objects, band: Ints, depth: Floats) -> _Visits:
+    """Draw when the visits were, within the time that the object has been there; ``depth`` is beside the band's."""
     rng, n = night.rng, len(night.numbers)
-    many = rng.integers(420, _EPOCHS + 1, n) if night.history == "real" else rng.integers(0, 60, n)
+    deep = night.history == "real"
+    many = rng.integers(420, _EPOCHS + 1, n) if deep else rng.integers(0, 60, n)
     many[(rng.random(n) < night.mix.newborn) | (objects.kind == sky.SOLAR_SYSTEM)] = 0
-    longest = rng.uniform(15.0, 75.0, n) if night.history == "real" else rng.uniform(60.0, 365.0, n)
+    longest = rng.uniform(15.0, 75.0, n) if deep else rng.uniform(60.0, 365.0, n)
     span = np.clip(objects.age_d * rng.uniform(0.7, 1.3, n), 2.5, longest)
-    nights = rng.integers(8, 26, (n, 1))
-    dates = -np.ceil(span[:, None] * rng.random((n, 26)))
-    which = (rng.random((n, _EPOCHS)) * nights).astype(np.int64)
-    t = np.take_along_axis(dates, which, axis=1) + rng.uniform(-0.1, 0.15, (n, _EPOCHS))
+    dates = -np.ceil(span[:, None] * rng.random((n, _NIGHTS)))
+    busy = rng.random((n, _EPOCHS)) < 0.97  # the others fall on nights of their own
+    which = (rng.random((n, _EPOCHS)) * np.where(busy, rng.integers(6, 17, (n, 1)), _NIGHTS)).astype(np.int64)
     used = np.arange(_EPOCHS)[None, :] < many[:, None]
-    t = np.sort(np.where(used, t, 1.0), axis=1)  # bands and depths are drawn alike, so they need not follow
+    date = np.sort(np.where(used, np.take_along_axis(dates, which, axis=1), 1.0), axis=1)
+    used = date < 0
+    if deep:
+        t, band[:, :-1] = _sequences(night, date)
+    else:
+        t = date + rng.uniform(-0.1, 0.15, date.shape)
+    order = np.argsort(np.where(used, t, 1.0), axis=1)
+    t, band[:, :-1] = np.take_along_axis(t, order, axis=1), np.take_along_axis(band[:, :-1], order, axis=1)
     t = np.concatenate([np.where(used, t, -1.0), np.zeros((n, 1))], axis=1)
     used = np.concatenate([used, np.ones((n, 1), bool)], axis=1)
     mjd = utc_to_tai(night.mjd_utc + 15.0 / 86400.0)[:, None] + t
     day = np.floor(mjd).astype(np.int64)
-    return _Visits(t, band, used, sigma, _yyyymmdd(day) * 100_000 + ((mjd - day) * 2600).astype(np.int64), mjd)
+    visit = _yyyymmdd(day) * 100_000 + ((mjd - day) * 2600).astype(np.int64)
+    return _Visits(t, band, used, mag_to_njy(_DEPTH[band] + depth) / 5.0, visit, mjd)
+
+
+def _sequences(night: Night, date: Floats) -> tuple[Floats, Ints]:
+    """Return times and bands of a deep field's visits, given their sorted dates (n, m): runs in one band, as real ones.
+
+    In the alerts at hand a busy night has 22 to 92 visits, 75 s apart, in runs of 8 to 30 of a band; a dozen nights have
+    one to three visits.
+    """
+    rng, (n, m) = night.rng, date.shape
+    new = np.diff(date, axis=1, prepend=2.0) != 0
+    number = np.cumsum(new, axis=1) - 1
+    rank = np.arange(m) - np.maximum.accumulate(np.where(new, np.arange(m), 0), axis=1)
+    run = rank // rng.integers(8, 25, (n, 1))
+    bands = rng.choice(6, (n, _NIGHTS + 1, _RUNS), p=_DEEP)
+    start = rng.uniform(-0.1, 0.1, (n, _NIGHTS + 1))
+    rows = np.arange(n)[:, None]
+    return date + start[rows, number] + (75.0 * rank + 120.0 * run) / 86400.0, bands[rows, number, run % _RUNS]
 
 
 def _yyyymmdd(mjd: Ints) -> Ints:
