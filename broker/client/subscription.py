@@ -14,7 +14,8 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 
 from broker.core import schemas
 from broker.core.config import load
-from broker.core.errors import TocsinError
+from broker.core.errors import TocsinError, Wait
+from broker.core.kafka import Refusal, client
 
 CALL_S = 10.0
 POLL_S = 0.25
@@ -119,9 +120,10 @@ class Subscription:
         once: bool,
     ) -> None:
         self._topics, self._group, self._start, self._limit, self._once = list(topics), group, start, limit, once
-        self._refused: str | None = None
+        self._refusal = Refusal(settings)
         self._open_ends: set[tuple[str, int]] | None = None  # None: not assigned yet
-        self._consumer = Consumer(
+        self._consumer = client(
+            Consumer,
             {
                 "log_level": 2,
                 "fetch.wait.max.ms": 100,
@@ -135,8 +137,8 @@ class Subscription:
                 "enable.partition.eof": True,
                 "auto.offset.reset": start if start in ("latest", "earliest") else "earliest",
                 "allow.auto.create.topics": False,
-                "error_cb": self._on_error,
-            }
+                "error_cb": self._refusal,
+            },
         )
 
     def __enter__(self) -> Self:
@@ -183,8 +185,8 @@ class Subscription:
             if self._once and self._open_ends == set():
                 return
             message = self._consumer.poll(POLL_S)
-            if self._refused:
-                raise TocsinError(f"Kafka refuses the login: {self._refused}")
+            if message is None and self._refusal.why():
+                raise TocsinError(self._refusal.why())
             if message is None or self._is_event(message):
                 continue
             yield _received(message)
@@ -204,17 +206,15 @@ class Subscription:
     def _await_topics(self) -> list[TopicPartition]:
         while True:
             try:
-                there = self._consumer.list_topics(timeout=CALL_S).topics
+                there = self._refusal.topics(self._consumer, CALL_S)
                 missing = [name for name in self._topics if name not in there]
                 if not missing:
                     return [TopicPartition(name, number) for name in self._topics for number in there[name].partitions]
                 if self._once:
                     raise TocsinError(f"there is no topic {', '.join(missing)}")
-            except KafkaException as error:
-                if self._refused:
-                    raise TocsinError(f"Kafka refuses the login: {self._refused}") from error
+            except Wait:
                 if self._once:
-                    raise TocsinError(f"Kafka does not answer: {error.args[0].str()}") from error
+                    raise
             time.sleep(LOOK_AGAIN_S)
 
     def _positions(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
@@ -244,8 +244,8 @@ class Subscription:
         try:
             yield
         except KafkaException as error:
-            if self._refused:
-                raise TocsinError(f"Kafka refuses the login: {self._refused}") from error
+            if self._refusal.why():
+                raise TocsinError(self._refusal.why()) from error
             raise TocsinError(f"Kafka does not answer: {error.args[0].str()}") from error
 
     def _is_event(self, message: Message) -> bool:
@@ -259,10 +259,6 @@ class Subscription:
         elif error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
             raise TocsinError(f"Kafka refuses to let us read {message.topic() or ''}: {error.str()}")
         return True
-
-    def _on_error(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._AUTHENTICATION:
-            self._refused = error.str()
 
 
 def _known(partitions: list[TopicPartition]) -> list[TopicPartition]:

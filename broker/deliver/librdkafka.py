@@ -8,6 +8,9 @@ from typing import Any
 
 from confluent_kafka import KafkaError
 
+from broker.core.errors import Stop
+from broker.core.kafka import Refusal
+
 LARGEST_MESSAGE = 64 * 2**20
 
 # librdkafka's own log repeats a line per broker and second; `Away` says the same once. A user's setting wins.
@@ -97,43 +100,60 @@ def producer(config: dict[str, Any], transactional_id: str | None) -> dict[str, 
 
 def plain(config: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that any client takes, for an admin client."""
-    return {**_QUIET, "error_cb": lambda _error: None, **_without(config, _CONSUMER_ONLY + _PRODUCER_ONLY)}
+    return {**_QUIET, **_without(config, _CONSUMER_ONLY + _PRODUCER_ONLY)}
 
 
 def _without(config: dict[str, Any], prefixes: tuple[str, ...]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if not key.startswith(prefixes)}
 
 
+_AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._RESOLVE, KafkaError._SSL)
+
+
 class Away:
-    """Turns librdkafka's error events into one line now and then, and remembers a failed login.
+    """Turns librdkafka's error events into one line now and then, and remembers that Kafka never let us in.
 
     Parameters
     ----------
     log : logging.Logger
+    config : dict
+        librdkafka settings of the client.
     every_s : float
         At most one line per this many seconds.
     """
 
-    def __init__(self, log: logging.Logger, every_s: float = 30.0) -> None:
+    def __init__(self, log: logging.Logger, config: dict[str, Any], every_s: float = 30.0) -> None:
         self._log, self._every_s, self._said = log, every_s, -every_s
-        self.connected = False
-        self.refused: str | None = None
+        self._connected, self._refusal = False, Refusal(config)
         self.since: float | None = None
 
     def __call__(self, error: KafkaError) -> None:
         """Take an error event (librdkafka's ``error_cb``)."""
-        if error.code() == KafkaError._AUTHENTICATION and not self.connected:
-            self.refused = str(error.str())
-        if error.code() not in (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._RESOLVE):
+        if not self._connected:
+            self._refusal(error)
+        if error.code() not in _AWAY:
             return
         self.since = self.since or time.monotonic()
         if time.monotonic() - self._said >= self._every_s:
             self._said = time.monotonic()
             self._log.warning("waiting for Kafka: %s", error.str())
 
+    def refuse(self) -> None:
+        """Raise if Kafka never let us in and says why: later it is waited for, whatever it says.
+
+        Raises
+        ------
+        Stop
+            The login or a certificate is refused.
+        """
+        why = self._refusal.why()
+        if why:
+            raise Stop(why)
+
     def back(self) -> None:
         """Note that Kafka answered."""
-        self.connected = True
+        self._connected = True
+        self._refusal.forget()
         if self.since is not None:
             self._log.info("Kafka is back after %.0f s", time.monotonic() - self.since)
             self.since = None

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from broker.core.errors import TocsinError, Wait
+from broker.core.kafka import Refusal, client
 from broker.core.topics import Topics
 from broker.deliver.librdkafka import LARGEST_MESSAGE, plain
 
@@ -81,11 +82,12 @@ def create(config: dict[str, Any], wanted: Sequence[TopicSpec], *, timeout_s: fl
     Wait
         Kafka does not answer.
     TocsinError
-        Kafka refuses; the text names the topic and the reason.
+        Kafka refuses us, or a topic; the text says which and why.
     """
-    admin = AdminClient(plain(config))
+    refusal = Refusal(config)
+    admin = client(AdminClient, {**plain(config), "error_cb": refusal})
     try:
-        there = set(admin.list_topics(timeout=timeout_s).topics)
+        there = refusal.topics(admin, timeout_s)
         missing = [s for s in wanted if s.name not in there]
         new = [NewTopic(s.name, num_partitions=s.partitions, config=s.config) for s in missing]
         futures = admin.create_topics(new, request_timeout=timeout_s) if new else {}

@@ -10,6 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from broker.core import schemas
 from broker.core.errors import TocsinError, Wait
+from broker.core.kafka import Refusal, client
 from broker.deliver import librdkafka
 
 CALL_S = 10.0
@@ -50,10 +51,13 @@ def read_messages(config: dict[str, Any], topics: Sequence[str]) -> Iterator[Mes
     ------
     Wait
         Kafka does not answer.
+    TocsinError
+        It refuses us.
     """
-    consumer = Consumer({**librdkafka.reader(config), "error_cb": lambda _error: None})
+    refusal = Refusal(config)
+    consumer = client(Consumer, {**librdkafka.reader(config), "error_cb": refusal})
     try:
-        there = consumer.list_topics(timeout=CALL_S).topics
+        there = refusal.topics(consumer, CALL_S)
         open_ends = {(name, number) for name in topics if name in there for number in there[name].partitions}
         consumer.assign([TopicPartition(*where, OFFSET_BEGINNING) for where in sorted(open_ends)])
         heard = time.monotonic()

@@ -16,6 +16,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from broker.core.errors import Stop, Wait
+from broker.core.kafka import client
 from broker.core.outcomes import Record
 from broker.core.schemas import latest
 from broker.core.topics import Topics
@@ -74,7 +75,7 @@ class KafkaSink:
     ) -> None:
         self._config, self._id, self._topics, self._registry = config, transactional_id, topics, registry
         self._resume, self._partitions, self._at = resume, partitions, at
-        self._away = librdkafka.Away(log)
+        self._away = librdkafka.Away(log, config)
         self._producer: Producer | None = None
         self._starting: Producer | None = None
         self._known: set[str] = set()
@@ -136,11 +137,10 @@ class KafkaSink:
         Stop
             It refuses us.
         """
-        if self._away.refused is not None:
-            raise Stop(f"Kafka refuses the login: {self._away.refused}")
         settings = librdkafka.producer(self._config, self._id)
         if self._starting is None:
-            self._starting = Producer({**settings, "error_cb": self._away, "on_delivery": self._on_delivery})
+            hooks = {"error_cb": self._away, "on_delivery": self._on_delivery}
+            self._starting = client(Producer, {**settings, **hooks})
         producer = self._starting
         try:
             producer.init_transactions(CALL_S)
@@ -148,6 +148,8 @@ class KafkaSink:
             cause = error.args[0]
             if cause.code() in _REFUSED or cause.code() in _FENCED:
                 raise Stop(f"Kafka refuses the transactional id {self._id}: {cause.str()}") from error
+            producer.poll(0)  # serves the error events
+            self._away.refuse()
             if not cause.retriable():
                 self._starting = None
             raise Wait(f"Kafka does not answer: {cause.str()}") from error

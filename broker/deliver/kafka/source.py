@@ -19,6 +19,7 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 
 from broker.core.batch import PacketBatch
 from broker.core.errors import Stop, Wait
+from broker.core.kafka import client
 from broker.core.metrics import Metrics
 from broker.deliver import librdkafka
 from broker.deliver.topics import expand
@@ -62,8 +63,8 @@ class KafkaSource:
         self._names, self._nights, self._tonight = list(topics), nights, tonight
         self._refresh_s, self._refresh_at = refresh_s, 0.0
         self._metrics, self._lag_at = metrics, 0.0
-        self._away = librdkafka.Away(log)
-        self._consumer = Consumer({**librdkafka.consumer(config, group), "error_cb": self._away})
+        self._away = librdkafka.Away(log, config)
+        self._consumer = client(Consumer, {**librdkafka.consumer(config, group), "error_cb": self._away})
         self._subscribed: list[str] = []
         self._missing: list[str] = []
         self._assigned: list[TopicPartition] | None = None  # waiting for their start
@@ -145,11 +146,11 @@ class KafkaSource:
         """Subscribe again when a topic that we want has come (tonight's) or has gone."""
         if not force and time.monotonic() < self._refresh_at:
             return
-        self._refuse()
+        self._away.refuse()
         try:
             there = self._consumer.list_topics(timeout=CALL_S).topics
         except KafkaException as error:
-            self._refuse()
+            self._away.refuse()
             self._refresh_at = time.monotonic() + min(self._refresh_s, CALL_S)
             if force:
                 raise Wait(f"Kafka does not answer: {error.args[0].str()}") from error
@@ -170,10 +171,6 @@ class KafkaSource:
             else:
                 self._consumer.unsubscribe()
                 self._joined = False
-
-    def _refuse(self) -> None:
-        if self._away.refused is not None:
-            raise Stop(f"Kafka refuses the login: {self._away.refused}")
 
     # -- partitions ---------------------------------------------------------------------------------------------
 
