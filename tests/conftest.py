@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,11 @@ class RealKafka:
 
     directory: Path
     libs: Path
+    more: dict[str, str] = field(default_factory=dict)
+
+    def up(self) -> None:
+        """Start the server again, where it was."""
+        kafkaserver.up(self.directory, self.libs, port=int(self.bootstrap.split(":")[1]), more=self.more)
 
     @property
     def bootstrap(self) -> str:
@@ -57,16 +63,21 @@ class RealKafka:
         assert producer.flush(30) == 0
 
 
-@pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealKafka]:
+@contextmanager
+def real_kafka(directory: Path, more: dict[str, str] | None = None) -> Iterator[RealKafka]:
     """Start a real Apache Kafka; skip where Java 17 or Maven is missing (TOCSIN_REQUIRE_KAFKA=1: fail)."""
-    directory = tmp_path_factory.mktemp("kafka")
     try:
         libs = kafkaserver.jars(load().run.cache_dir / "kafka")
-        kafkaserver.up(directory, libs, port=kafkaserver.free_port())
+        kafkaserver.up(directory, libs, port=kafkaserver.free_port(), more=more)
     except TocsinError as error:
         if os.environ.get("TOCSIN_REQUIRE_KAFKA") == "1":
             raise
         pytest.skip(f"no real Kafka: {error}")
-    yield RealKafka(directory, libs)
+    yield RealKafka(directory, libs, more or {})
     kafkaserver.down(directory)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealKafka]:
+    with real_kafka(tmp_path_factory.mktemp("kafka")) as running:
+        yield running

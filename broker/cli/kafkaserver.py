@@ -85,7 +85,7 @@ def up(
     port : int or None
         None: the port of last time, else 9092 where that is free, else any free one.
     more : mapping
-        Server properties beside ours, or instead of them.
+        Server properties beside ours, or instead of them; ``${port}`` and ``${controller_port}`` are filled in.
 
     Raises
     ------
@@ -189,8 +189,8 @@ def _configure(directory: Path, port: int | None, more: Mapping[str, str]) -> No
         controller = free_port()
     template = (files("broker") / "deploy" / "kafka" / "server.properties").read_text()
     values = {"port": chosen, "controller_port": controller, "data": directory / "data"}
-    lines = [Template(template).substitute(values), *(f"{key}={value}" for key, value in more.items())]
-    (directory / "server.properties").write_text("\n".join(lines) + "\n")  # of two equal keys the later one counts
+    lines = "".join(f"{key}={value}\n" for key, value in more.items())  # of two equal keys the later one counts
+    (directory / "server.properties").write_text(Template(template + lines).substitute(values))
 
 
 def free_port() -> int:

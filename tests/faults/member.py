@@ -1,7 +1,7 @@
 """A member of the service as a process of its own, with a fast fake step, that kills itself where it is told to.
 
-``python -m tests.faults.member '{"mode": "kafka", ...}'``; TOCSIN_KILL_AT="6:3": SIGKILL when step 6 of the transaction
-is finished for the third time. It prints a line per finished batch.
+``python -m tests.faults.member '{"mode": "kafka", ...}'``; the option ``"kill_at": "6:3"``: SIGKILL when step 6 of the
+transaction is finished for the third time. It prints a line per finished batch.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def ends(options: dict[str, Any], topics: Topics, at: Hook) -> tuple[Source, Sin
         return FileSource(packets), FileSink(Path(options["directory"]), primary=primary(topics), at=at), "files"
     config, group = options["config"], options["group"]
     member = claim_member(group, Path(options["cache"]), options["member"])
-    source = KafkaSource(config, [options["topic"]], group, refresh_s=2.0)
+    source = KafkaSource(config, options["topics"], group, refresh_s=2.0)
     if options["mode"] == "no transactions":
         return source, NoTransactions(config, topics, source, at), member.name
     if options["mode"] == "offsets first":
@@ -59,7 +59,7 @@ def ends(options: dict[str, Any], topics: Topics, at: Hook) -> tuple[Source, Sin
 def main(options: dict[str, Any]) -> None:
     stop = threading.Event()
     topics = Topics(options["prefix"])
-    at = kill_at(os.environ.get("TOCSIN_KILL_AT"))
+    at = kill_at(options.get("kill_at"))
     source, sink, member = ends(options, topics, at)
     bounds = Bounds(max_alerts=options.get("batch", 50), max_wait_s=0.05)
     step = FakeStep(topics, pause_s=options.get("pause_s", 0.0))
