@@ -18,10 +18,12 @@ from broker.core.batch import Floats, Ints, LightCurves
 from broker.core.jit import jit
 
 BEND = 1e-3
-BANDS = 128  # an int8's
+LEAST = 64
+"""A curve of fewer points stays as it is: there is little to gain."""
+LOG_2PI = float(np.log(2.0 * np.pi))
 
-START, WEIGHT, TIME, FLUX, TIMES2, TIME_FLUX, FLUX2, LOGS = range(8)
-FIRST, SECOND, POINTS = range(3)
+START, WEIGHT, TIME, FLUX, TIMES2, TIME_FLUX, FLUX2 = range(7)  # of a run; FLUX2 with the logarithms of its errors²
+POINTS = 2  # behind its first two points
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,9 @@ def coalesce(curves: LightCurves, amplitude: Floats, time_scale_d: Floats, share
         return Coalesced(curves, constant)
     mjd, flux, error = (column.copy() for column in (curves.mjd, curves.flux_njy, curves.flux_err_njy))
     row = np.arange(len(mjd))
-    _coalesce(curves.offsets, curves.band, amplitude, time_scale_d, share**2, mjd, flux, error, row, counts, constant)
+    scale = BEND * amplitude**2 * (np.sqrt(3.0) / time_scale_d) ** 3 / share**2
+    bands = int(curves.band.max(initial=0)) + 1
+    _coalesce(curves.offsets, curves.band, bands, scale, mjd, flux, error, row, counts, constant)
     if np.array_equal(counts, curves.counts):
         return Coalesced(curves, constant)
     offsets = np.concatenate(([0], np.cumsum(counts)))
@@ -71,9 +75,8 @@ def coalesce(curves: LightCurves, amplitude: Floats, time_scale_d: Floats, share
 def _coalesce(
     offsets: Ints,
     band: NDArray[np.int8],
-    amplitude: Floats,
-    tau: Floats,
-    share: float,
+    bands: int,
+    scale: Floats,
     mjd: Floats,
     flux: Floats,
     error: Floats,
@@ -81,72 +84,82 @@ def _coalesce(
     counts: Ints,
     constant: Floats,
 ) -> None:
-    """Work in place: the first ``counts[i]`` of curve i's items are what is left; ``row`` says of which points."""
-    runs, members = np.zeros((BANDS, LOGS + 1)), np.zeros((BANDS, POINTS + 1), np.int64)
-    pairs = np.empty((BANDS, 2, 3))  # a run's first two points: they may be overwritten before the run ends
+    """Work in place: the first ``counts[i]`` of curve i's items are what is left; ``row`` says of which points.
+
+    A run ends before ``scale`` (A,) · width³ exceeds its mean's squared error.
+    """
+    runs, members = np.zeros((bands, FLUX2 + 1)), np.zeros((bands, POINTS + 1), np.int64)
+    pairs = np.empty((bands, 2, 3))  # a run's first two points: they may be overwritten before the run ends
     for curve in range(len(counts)):
-        low, n = offsets[curve], 0
+        low = at = offsets[curve]
+        if counts[curve] < LEAST:
+            continue
         origin = mjd[low]
-        members[:, POINTS] = 0
-        rate = BEND * amplitude[curve] ** 2 * (np.sqrt(3.0) / tau[curve]) ** 3
         for i in range(low, offsets[curve + 1]):
-            run, own, pair = runs[band[i]], members[band[i]], pairs[band[i]]
-            time, value, sigma = mjd[i] - origin, flux[i], error[i]
+            b, time, value, sigma = band[i], mjd[i] - origin, flux[i], error[i]
             weight = 1.0 / sigma**2
-            if own[POINTS] and rate * (time - run[START]) ** 3 * (run[WEIGHT] + weight) > share:
-                n, added = _close(low + n, origin, run, own, pair, mjd, flux, error, row)
-                n -= low
-                constant[curve] += added
-            if own[POINTS] == 0:
-                run[:] = 0.0
-                run[START], own[FIRST] = time, i
-            if own[POINTS] < 2:
-                k = own[POINTS]
-                pair[k, 0], pair[k, 1], pair[k, 2], own[SECOND] = mjd[i], value, sigma, i
-            _add(run, time, value, weight)
-            own[POINTS] += 1
-        for b in range(BANDS):
-            if members[b, POINTS]:
-                n, added = _close(low + n, origin, runs[b], members[b], pairs[b], mjd, flux, error, row)
-                n -= low
-                constant[curve] += added
-        counts[curve] = n
-        _sort(low, low + n, mjd, flux, error, row)
+            k = members[b, POINTS]
+            if k and scale[curve] * (time - runs[b, START]) ** 3 * (runs[b, WEIGHT] + weight) > 1.0:
+                at = _close(at, origin, b, runs, members, pairs, mjd, flux, error, row, constant, curve)
+                k = 0
+            if k == 0:
+                runs[b, :] = 0.0
+                runs[b, START] = time
+            if k < 2:
+                pairs[b, k, 0], pairs[b, k, 1], pairs[b, k, 2], members[b, k] = mjd[i], value, sigma, i
+            _add(b, runs, time, value, weight)
+            members[b, POINTS] = k + 1
+        for b in range(bands):
+            at = _close(at, origin, b, runs, members, pairs, mjd, flux, error, row, constant, curve)
+        counts[curve] = at - low
+        _sort(low, at, mjd, flux, error, row)
 
 
 @jit()
-def _add(run: Floats, time: float, value: float, weight: float) -> None:
-    """Add a point to the weighted means and moments of a run."""
-    run[WEIGHT] += weight
-    part, dt, dy = weight / run[WEIGHT], time - run[TIME], value - run[FLUX]
-    run[TIME] += part * dt
-    run[FLUX] += part * dy
-    run[TIMES2] += weight * dt * (time - run[TIME])
-    run[TIME_FLUX] += weight * dt * (value - run[FLUX])
-    run[FLUX2] += weight * dy * (value - run[FLUX])
-    run[LOGS] += np.log(2.0 * np.pi / weight)
+def _add(b: int, runs: Floats, time: float, value: float, weight: float) -> None:
+    """Add a point to the weighted means and moments of a band's run."""
+    runs[b, WEIGHT] += weight
+    part, dt, dy = weight / runs[b, WEIGHT], time - runs[b, TIME], value - runs[b, FLUX]
+    runs[b, TIME] += part * dt
+    runs[b, FLUX] += part * dy
+    left = weight - weight * part
+    runs[b, TIMES2] += left * dt * dt
+    runs[b, TIME_FLUX] += left * dt * dy
+    runs[b, FLUX2] += left * dy * dy - np.log(weight)
 
 
 @jit()
 def _close(
-    at: int, origin: float, run: Floats, own: Ints, pair: Floats, mjd: Floats, flux: Floats, error: Floats, row: Ints
-) -> tuple[int, float]:
-    """Write a run's points from item ``at`` on; return the next item and what the likelihood leaves out."""
-    points = own[POINTS]
-    own[POINTS] = 0
+    at: int,
+    origin: float,
+    b: int,
+    runs: Floats,
+    members: Ints,
+    pairs: Floats,
+    mjd: Floats,
+    flux: Floats,
+    error: Floats,
+    row: Ints,
+    constant: Floats,
+    curve: int,
+) -> int:
+    """Write a band's run from item ``at`` on, and what it leaves out to ``constant``; return the next item."""
+    points, weight = members[b, POINTS], runs[b, WEIGHT]
+    members[b, POINTS] = 0
     if points <= 2:
         for k in range(points):
-            mjd[at + k], flux[at + k], error[at + k] = pair[k, 0], pair[k, 1], pair[k, 2]
-            row[at + k] = own[FIRST] if k == 0 else own[SECOND]
-        return at + points, 0.0
-    slope = run[TIME_FLUX] / run[TIMES2] if run[TIMES2] > 0.0 else 0.0
-    reach = np.sqrt(run[TIMES2] / run[WEIGHT])
+            mjd[at + k], flux[at + k], error[at + k] = pairs[b, k, 0], pairs[b, k, 1], pairs[b, k, 2]
+            row[at + k] = members[b, k]
+        return int(at + points)
+    slope = runs[b, TIME_FLUX] / runs[b, TIMES2] if runs[b, TIMES2] > 0.0 else 0.0
+    step = np.sqrt(runs[b, TIMES2] / weight)
     for k in range(2):
-        step = reach if k else -reach
-        mjd[at + k], flux[at + k] = origin + run[TIME] + step, run[FLUX] + slope * step
-        error[at + k], row[at + k] = np.sqrt(2.0 / run[WEIGHT]), own[FIRST]
-    misfit = run[FLUX2] - slope * run[TIME_FLUX]
-    return at + 2, float(np.log(4.0 * np.pi / run[WEIGHT]) - 0.5 * (run[LOGS] + misfit))
+        mjd[at + k], flux[at + k] = origin + runs[b, TIME] - step, runs[b, FLUX] - slope * step
+        error[at + k], row[at + k] = np.sqrt(2.0 / weight), members[b, 0]
+        step = -step
+    misfit = runs[b, FLUX2] - slope * runs[b, TIME_FLUX] + points * LOG_2PI
+    constant[curve] += np.log(4.0 * np.pi / weight) - 0.5 * misfit
+    return at + 2
 
 
 @jit()

@@ -76,10 +76,10 @@ def test_a_sparse_light_curve_is_left_alone() -> None:
 
 
 def test_points_of_one_instant_become_their_mean() -> None:
-    curves = batch([(np.full(5, START), np.zeros(5, int), np.arange(5.0), np.full(5, 2.0))])
+    curves = batch([(np.full(65, START), np.zeros(65, int), np.arange(65.0), np.full(65, 2.0))])
     few = coalesce(curves, np.array([100.0]), np.array([20.0]), SHARE)
-    np.testing.assert_allclose(few.curves.flux_njy, [2.0, 2.0])
-    np.testing.assert_allclose(few.curves.flux_err_njy, np.sqrt(2 * 4.0 / 5))
+    np.testing.assert_allclose(few.curves.flux_njy, [32.0, 32.0])
+    np.testing.assert_allclose(few.curves.flux_err_njy, np.sqrt(2 * 4.0 / 65))
     at = np.array([100.0]), np.array([20.0])
     whole, less = (log_likelihood(c, WAVES, *at) for c in (curves, few.curves))
     np.testing.assert_allclose(less + few.log_likelihood, whole, atol=1e-6)
