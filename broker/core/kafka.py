@@ -15,7 +15,7 @@ from broker.core.errors import TocsinError, Wait
 
 T = TypeVar("T")
 HANDSHAKE_S = 5.0
-LOOK_S = 2.0
+LOOK_S = 1.0
 _EXPIRED, _NOT_YET, _OTHER_HOST = (10,), (9,), (62, 64)  # OpenSSL's X509_V_ERR_*
 
 

@@ -39,8 +39,13 @@ class GuardedKafka:
         return {**table, "client": client, **more}
 
     @property
+    def plain(self) -> str:
+        """The address of the listener that asks for nothing."""
+        return kafkaserver.status(self.directory).bootstrap
+
+    @property
     def admin(self) -> AdminClient:
-        return AdminClient({"bootstrap.servers": kafkaserver.status(self.directory).bootstrap})
+        return AdminClient({"bootstrap.servers": self.plain})
 
 
 def start(directory: Path, libs: Path) -> GuardedKafka:
