@@ -80,6 +80,7 @@ class KafkaSink:
         self._starting: Producer | None = None
         self._known: set[str] = set()
         self._failed: KafkaError | None = None
+        self._began = 0.0
         self._deadletter, self._ledger = latest("deadletter"), latest("ledger")
 
     def open(self) -> Done:
@@ -98,6 +99,7 @@ class KafkaSink:
         """
         messages = self._messages(commit)
         producer = self._ready()
+        self._began = time.monotonic()
         try:
             self._call("begin", producer.begin_transaction, idle)
             self._at(3)
@@ -195,7 +197,7 @@ class KafkaSink:
                 idle(PAUSE_S)
 
     def _raise(self, what: str, cause: KafkaError, error: KafkaException) -> None:
-        if cause.code() in _FENCED and cause.fatal():
+        if cause.code() in _FENCED and cause.fatal() and not self._timed_out():
             self._producer = None
             raise Stop(
                 f"another process has taken over the transactional id {self._id}: two members have one name"
@@ -207,6 +209,11 @@ class KafkaSink:
         if cause.fatal() or not cause.txn_requires_abort():
             self._producer = None  # made anew at the next commit; that rolls the transaction back
         raise Aborted(f"{what}: {cause.str()}") from error
+
+    def _timed_out(self) -> bool:
+        """Tell whether Kafka has rolled back the transaction for its age: that fences us as another process would."""
+        timeout_ms = int(librdkafka.producer(self._config, self._id)["transaction.timeout.ms"])
+        return time.monotonic() - self._began > timeout_ms / 1000
 
     def _raise_hung(self, what: str) -> None:
         """Give up a producer that does not come back: a new one of the same name rolls its transaction back."""
