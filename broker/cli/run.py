@@ -76,15 +76,17 @@ def serve(settings: Settings) -> None:
     from broker.deliver.loop import stop_on_signals
     from broker.serve.http import serving
     from broker.serve.metrics import Prometheus
+    from broker.serve.stalled import Watched
 
     stop = threading.Event()
-    metrics = Prometheus()
-    state = State()
+    prometheus = Prometheus()
+    metrics = Watched(prometheus, settings.serve.stalled_after_s)
+    state = State(metrics.why)
     host, wanted = settings.serve.host, settings.serve.port
     with ExitStack() as stack:
         stack.enter_context(stop_on_signals(stop))
         try:
-            port = stack.enter_context(serving(host, wanted, metrics.registry, state.why_not_ready))
+            port = stack.enter_context(serving(host, wanted, prometheus.registry, state.why_not_ready))
         except OSError as error:
             raise TocsinError(
                 f"cannot listen on {host}:{wanted} ({error.strerror}): --port 0 takes a free one"
@@ -95,10 +97,17 @@ def serve(settings: Settings) -> None:
 
 
 class State:
-    """What ``/readyz`` knows: whether the service has a source to read."""
+    """What ``/readyz`` knows: whether the service has a source to read, and whether it moves.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    stalled : callable
+        Returns '' or why the stream does not move.
+    """
+
+    def __init__(self, stalled: Callable[[], str] = str) -> None:
         self._ready: Callable[[], bool] = lambda: False
+        self._stalled = stalled
 
     def assigned(self, ready: Callable[[], bool]) -> None:
         """Take the source's own word for it."""
@@ -106,7 +115,9 @@ class State:
 
     def why_not_ready(self) -> str:
         """Return '' or the reason."""
-        return "" if self._ready() else "no assignment: Kafka is away, or the topics do not exist yet"
+        if not self._ready():
+            return "no assignment: Kafka is away, or the topics do not exist yet"
+        return self._stalled()
 
 
 def service(
@@ -124,7 +135,7 @@ def service(
         A model or a setting is wrong, or a limit is broken.
     """
     from broker.deliver.deadletters import Limits
-    from broker.deliver.kafka import KafkaSink, KafkaSource, claim_member
+    from broker.deliver.kafka import KafkaNotes, KafkaSink, KafkaSource, claim_member
     from broker.deliver.loop import run as deliver
 
     topics = Topics(settings.output.prefix)
@@ -150,4 +161,5 @@ def service(
             member=member.name,
             stop=stop,
             drain_s=settings.run.drain_s,
+            notes=KafkaNotes(kafka, topics, settings.source.group),
         )

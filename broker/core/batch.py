@@ -51,6 +51,11 @@ class PacketBatch:
     def __len__(self) -> int:
         return len(self.values)
 
+    def part(self, begin: int, end: int) -> Self:
+        """Return the packets of rows ``begin`` to ``end``, that one not included."""
+        columns = {f.name: getattr(self, f.name)[begin:end] for f in fields(self) if f.name != "ingest_ms"}
+        return type(self)(**columns, ingest_ms=self.ingest_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class FilePacket:

@@ -165,6 +165,9 @@ class Serve(_Section):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port; 0 takes a free one.")
+    stalled_after_s: float = Field(
+        300.0, gt=0, description="/readyz fails when packets wait and nothing was committed for so long, seconds."
+    )
 
 
 class Run(_Section):

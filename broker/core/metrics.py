@@ -27,6 +27,7 @@ HistogramName = Literal[
 ]
 GaugeName = Literal[
     "consumer_lag",  # {topic, partition} messages behind the end of the topic
+    "alerts_in_flight",  # packets that are read and not committed
     "last_commit_timestamp_seconds",  # Unix time of the last commit
 ]
 

@@ -40,3 +40,8 @@ class Topics:
     def ledger(self) -> str:
         """One record per transaction: sources, counts, filtered offsets, gaps."""
         return f"{self.prefix}.ledger"
+
+    @property
+    def in_flight(self) -> str:
+        """Notes of what a member was working on, for the next one if it dies; compacted, and most often empty."""
+        return f"{self.prefix}.in-flight"

@@ -107,12 +107,14 @@ class FileSource:
         time.sleep(seconds)
 
     def rewind(self) -> None:
-        """Give the last batch again."""
+        """Give what is left of the last batch again."""
         self._again = self._last
 
     def committed(self, intake: Intake) -> None:
-        """Forget the batch."""
-        self._last = None
+        """Forget the batch, or this part of it."""
+        if self._last is not None:
+            done, size = len(intake.batch), len(self._last.batch)
+            self._last = self._last.part(done, size) if done < size else None
 
     def close(self) -> None:
         """Do nothing: the iterator belongs to the caller."""

@@ -1,8 +1,9 @@
 """The delivery loop: read a batch, run the step, commit everything at once; again.
 
 The loop knows neither Kafka nor files nor astronomy. Two failures reach it: `Wait` (the same batch is tried again, the
-source stays alive and paused meanwhile) and `Stop` (going on would do harm). Any other exception ends the process,
-and what was not committed is read again by the next one.
+source stays alive and paused meanwhile) and `Stop` (going on would do harm). Another exception of the step is looked
+for among the packets (`broker.deliver.suspects`); anywhere else it ends the process, and what was not committed is read
+again by the next one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -25,6 +27,8 @@ from broker.core.outcomes import Outcomes, Step
 from broker.core.reasons import Outcome
 from broker.deliver import ledger
 from broker.deliver.deadletters import Limits
+from broker.deliver.notes import Notes
+from broker.deliver.suspects import Suspects
 from broker.deliver.types import Aborted, Bounds, Commit, Hook, Intake, Sink, Source, no_hook
 
 T = TypeVar("T")
@@ -63,6 +67,7 @@ def run(
     member: str = "files",
     stop: threading.Event | None = None,
     drain_s: float = 30.0,
+    notes: Notes | None = None,
     at: Hook = no_hook,
 ) -> Totals:
     """Deliver until the source is exhausted or ``stop`` is set; return what was committed.
@@ -81,6 +86,8 @@ def run(
         Set it (see `stop_on_signals`) to stop after the batch in flight.
     drain_s : float
         Seconds that the batch in flight may still take after ``stop``; then it is left uncommitted.
+    notes : Notes or None
+        Where a packet at which the process dies is found again after the restart; None: it is not.
     at : callable
         Called with the number of each finished step (`broker.deliver.types`): where fault tests kill.
 
@@ -89,9 +96,8 @@ def run(
     Stop
         A limit is broken, or the sink or the source cannot go on; what is committed is sound.
     """
-    loop = _Loop(
-        source, step, sink, metrics, bounds or Bounds(), limits, primary, member, stop or threading.Event(), drain_s, at
-    )
+    suspects, stop = Suspects(step, notes), stop or threading.Event()
+    loop = _Loop(source, step, suspects, sink, metrics, bounds or Bounds(), limits, primary, member, stop, drain_s, at)
     try:
         loop.run()
     except _Drained as drained:
@@ -123,6 +129,7 @@ def stop_on_signals(stop: threading.Event) -> Iterator[None]:
 class _Loop:
     source: Source
     step: Step
+    suspects: Suspects
     sink: Sink
     metrics: Metrics
     bounds: Bounds
@@ -150,15 +157,27 @@ class _Loop:
             if self.stop.is_set():  # not begun: the next process reads it
                 return
             self.metrics.observe("stage_seconds", time.monotonic() - began, stage="read")
+            self.metrics.gauge("alerts_in_flight", len(intake.batch))
             self._deliver(intake)
+            self.metrics.gauge("alerts_in_flight", 0)
 
     def _deliver(self, intake: Intake) -> None:
-        """Run the step over one batch and commit it, or rewind."""
-        self.at(1)
-        outcomes = self._outcomes(intake)
+        """Run the step over a batch and commit it; in parts where the step, or an earlier process, failed at it."""
+        parts = self._until_ready("notes", lambda: self.suspects.parts(intake))
+        while parts:
+            part = parts.pop(0)
+            self.at(1)
+            outcomes = self._until_ready("step", partial(self.suspects.run, part))
+            if isinstance(outcomes, list):
+                parts[:0] = outcomes
+            elif not self._commit(part, outcomes) or self.stop.is_set():
+                return
+
+    def _commit(self, intake: Intake, outcomes: Outcomes) -> bool:
+        """Commit a batch; tell whether what was read behind it is still ours to deliver."""
         if not self.source.owns(intake):
             log.info("a rebalance took the batch in flight: its new owner delivers it")
-            return
+            return False
         self.at(2)
         _check(intake, outcomes, self.primary)
         if self.limits is not None:
@@ -169,15 +188,11 @@ class _Loop:
             self._until_ready("commit", lambda: self.sink.commit(commit, self._idle))
         except Aborted as error:
             self._rewind(error)
-            return
+            return False
         self._aborts_in_a_row = 0
         self.metrics.observe("stage_seconds", time.monotonic() - began, stage="commit")
         self._after_commit(intake, outcomes)
-
-    def _outcomes(self, intake: Intake) -> Outcomes:
-        if not len(intake.batch):  # gaps only: the step has nothing to see
-            return Outcomes(np.empty(0, np.int8), [], [], [])
-        return self._until_ready("step", lambda: self.step(intake.batch))
+        return True
 
     def _rewind(self, error: Aborted) -> None:
         self._aborts_in_a_row += 1
@@ -197,6 +212,7 @@ class _Loop:
         if len(intake.batch):
             self.step.committed(intake.batch, outcomes)
         self.at(9)
+        self._until_ready("notes", lambda: self.suspects.committed(intake))
 
     def _count(self, intake: Intake, outcomes: Outcomes) -> None:
         now, size = time.time(), len(intake.batch)

@@ -54,7 +54,7 @@ def specs(topics: Topics, surveys: Iterable[str], slugs: Iterable[str], partitio
     for survey in surveys:
         per_alert += [topics.all(survey), topics.anomaly(survey), *(topics.of_class(survey, slug) for slug in slugs)]
         per_alert += [topics.raw(survey)] if raw else []
-    return [spec(topics, name, partitions) for name in (*per_alert, topics.dead_letters, topics.ledger)]
+    return [spec(topics, name, partitions) for name in (*per_alert, *_single(topics))]
 
 
 def spec(topics: Topics, name: str, partitions: int) -> TopicSpec:
@@ -62,16 +62,22 @@ def spec(topics: Topics, name: str, partitions: int) -> TopicSpec:
 
     All keep a week, so that annotations, dead letters and ledger can be compared; ``compression.type = producer``
     keeps the producer's zstd. Raw packets and dead letters may be as large as the largest packet and its wrapping.
-    Dead letters and the ledger are few: one partition keeps them in the order of their transactions.
+    Dead letters and the ledger are few: one partition keeps them in the order of their transactions. Of the notes
+    of what is in flight Kafka keeps the last of each key.
     """
     large = name == topics.dead_letters or name.endswith(".raw")
     config = {
-        "cleanup.policy": "delete",
+        "cleanup.policy": "compact" if name == topics.in_flight else "delete",
         "retention.ms": str(WEEK_MS),
         "compression.type": "producer",
         "max.message.bytes": str(LARGEST_MESSAGE if large else 8 * 2**20),
     }
-    return TopicSpec(name, 1 if name in (topics.dead_letters, topics.ledger) else partitions, config)
+    return TopicSpec(name, 1 if name in _single(topics) else partitions, config)
+
+
+def _single(topics: Topics) -> tuple[str, ...]:
+    """Return the topics of one partition."""
+    return topics.dead_letters, topics.ledger, topics.in_flight
 
 
 def create(config: dict[str, Any], wanted: Sequence[TopicSpec], *, timeout_s: float = 30.0) -> list[str]:

@@ -21,8 +21,8 @@ number Kafka                                 files
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol, Self
 
 from broker.core.batch import PacketBatch
 from broker.core.outcomes import Outcomes
@@ -90,6 +90,18 @@ class Intake:
     group: Any = None
     epoch: int = 0
 
+    def part(self, begin: int, end: int) -> Self:
+        """Return rows ``begin`` to ``end``, to be committed on their own and in order; the gaps go with the first."""
+        if (begin, end) == (0, len(self.batch)):
+            return self
+        batch, gaps = self.batch.part(begin, end), self.gaps if begin == 0 else []
+        positions = {(gap.topic, gap.partition): gap.last + 1 for gap in gaps}
+        for topic, partition, offset in zip(
+            batch.topics, batch.partitions.tolist(), batch.offsets.tolist(), strict=True
+        ):
+            positions[topic, partition] = offset + 1
+        return replace(self, batch=batch, gaps=gaps, positions=positions)
+
 
 @dataclass(frozen=True, slots=True)
 class Commit:
@@ -129,7 +141,7 @@ class Source(Protocol):
         ...
 
     def committed(self, intake: Intake) -> None:
-        """Learn that the packets are committed."""
+        """Learn that the packets are committed: those of the last read, or the next part of them."""
         ...
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -76,14 +77,16 @@ def test_a_batch_that_must_wait_is_tried_again_and_said(backend: Backend, caplog
     assert found(backend)["balanced"]
 
 
-def test_a_bug_in_the_step_ends_the_run_and_loses_nothing(backend: Backend) -> None:
+def test_a_failure_outside_the_step_ends_the_run_and_loses_nothing(backend: Backend) -> None:
     backend.feed([packet(n) for n in range(100)])
 
-    def fail_on_the_third(batch: PacketBatch) -> None:
-        if step.calls == 3:
-            raise ZeroDivisionError("a bug")
+    class Forgetful(FakeStep):
+        def committed(self, batch: PacketBatch, outcomes: Outcomes) -> None:
+            super().committed(batch, outcomes)
+            if self.calls == 2:
+                raise ZeroDivisionError("a bug")
 
-    step = FakeStep(backend.topics, before=fail_on_the_third)
+    step = Forgetful(backend.topics)
     with pytest.raises(ZeroDivisionError):
         backend.run(step, until=100, bounds=Bounds(max_alerts=20))
     committed = len(step.seen)
@@ -91,6 +94,57 @@ def test_a_bug_in_the_step_ends_the_run_and_loses_nothing(backend: Backend) -> N
     backend.run(FakeStep(backend.topics), until=100 - committed)
     ledger = found(backend)
     assert (ledger["received"], ledger["balanced"]) == (100, True)
+
+
+def fail_at(*bad: int) -> Callable[[PacketBatch], None]:
+    """Return a bug that shows at some packets."""
+
+    def before(batch: PacketBatch) -> None:
+        numbers = {int.from_bytes(value[1:9], "big") for value in batch.values}
+        if numbers & set(bad):
+            raise ZeroDivisionError("a bug")
+
+    return before
+
+
+def test_a_packet_at_which_the_step_fails_is_dead_lettered_and_no_other(
+    backend: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend.feed([packet(n) for n in range(100)])
+    step = FakeStep(backend.topics, before=fail_at(40, 41, 66))
+    backend.run(step, until=100, bounds=Bounds(max_alerts=100, max_wait_s=2.0))
+    ledger = found(backend)
+    assert (ledger["received"], ledger["balanced"]) == (100, True)
+    assert ledger["dead_lettered"] == {"internal": 3, "malformed": 12}
+    letters = [letter for letter in backend.outputs.dead_letters() if letter["reason"] == "internal"]
+    assert sorted(letter["packet"] for letter in letters) == [packet(40), packet(41), packet(66)]
+    assert {letter["stage"] for letter in letters} == {"step"}
+    assert all("ZeroDivisionError: a bug (test_delivery.py, line" in letter["error"] for letter in letters)
+    assert sum("Traceback" in record.exc_text for record in caplog.records if record.exc_text) <= 3, "once per batch"
+
+
+def test_a_step_that_fails_for_every_packet_stops_and_keeps_them(backend: Backend) -> None:
+    backend.feed([packet(n) for n in range(200)])
+    step = FakeStep(backend.topics, before=fail_at(*range(200)))
+    with pytest.raises(Stop, match=r"not the packets' fault: ZeroDivisionError: a bug"):
+        backend.run(step, until=200, bounds=Bounds(max_alerts=100, max_wait_s=2.0))
+    assert step.calls < 40, "it does not try every packet"
+    assert found_or_nothing(backend) == 0
+    backend.run(FakeStep(backend.topics), until=200)
+    assert found(backend)["received"] == 200
+
+
+def test_a_failure_that_does_not_come_back_hurts_nobody(backend: Backend) -> None:
+    """Memory that is short for a whole batch, say: its halves go through, on their own."""
+
+    def once_too_many(batch: PacketBatch) -> None:
+        if len(batch) > 30:
+            raise MemoryError
+
+    backend.feed([packet(n) for n in range(100)])
+    backend.run(FakeStep(backend.topics, before=once_too_many), until=100, bounds=Bounds(100, max_wait_s=2.0))
+    assert found(backend)["dead_lettered"] == {"malformed": 12}
+    assert numbers(backend) == [n for n in ANNOTATED if n < 100]
 
 
 def test_limits_stop_the_service_before_the_batch_that_breaks_them(backend: Backend) -> None:

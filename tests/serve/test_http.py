@@ -7,9 +7,10 @@ from typing import get_args
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from broker.core.metrics import CounterName, GaugeName, HistogramName
+from broker.core.metrics import CounterName, GaugeName, HistogramName, Recorded
 from broker.serve.http import serving
 from broker.serve.metrics import Prometheus
+from broker.serve.stalled import Watched
 
 
 def get(port: int, path: str) -> tuple[int, str]:
@@ -46,3 +47,32 @@ def test_every_metric_of_the_list_is_there_and_no_other_name_is() -> None:
     assert {*metrics.counters, *metrics.histograms, *metrics.gauges} == names
     with pytest.raises(KeyError):
         metrics.count("alerts_lost_total")  # type: ignore[arg-type]
+
+
+def test_a_stream_that_does_not_move_is_not_ready_and_recovers() -> None:
+    now = [0.0]
+    behind = Recorded()
+    watched = Watched(behind, 60.0, lambda: now[0])
+
+    def after(seconds: float) -> str:
+        now[0] += seconds
+        return watched.why()
+
+    assert after(1000) == "", "no packet was ever seen"
+    watched.gauge("consumer_lag", 0, topic="t", partition="0")
+    assert after(1000) == "", "a stream at its end may be silent for hours"
+    watched.gauge("alerts_in_flight", 5)
+    watched.gauge("consumer_lag", 7, topic="t", partition="0")
+    watched.gauge("consumer_lag", 2, topic="t", partition="1")
+    assert after(60) == ""
+    assert after(1) == "stalled: 14 packets wait, and nothing was committed for 61 s"
+    watched.gauge("consumer_lag", 8, topic="t", partition="0")
+    assert after(0), "that more comes in is no progress"
+    watched.gauge("last_commit_timestamp_seconds", 1.0)
+    assert after(60) == ""
+    watched.gauge("alerts_in_flight", 0)
+    watched.gauge("consumer_lag", 0, topic="t", partition="0")
+    assert after(1), "the other partition still waits"
+    watched.gauge("consumer_lag", 0, topic="t", partition="1")
+    assert after(1000) == ""
+    assert len(behind.gauges) == 4, "all is passed on"

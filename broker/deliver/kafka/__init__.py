@@ -1,7 +1,8 @@
 """Kafka to Kafka, exactly once, by Kafka's own transactions."""
 
 from broker.deliver.kafka.member import Member, claim_member
+from broker.deliver.kafka.notes import KafkaNotes
 from broker.deliver.kafka.sink import KafkaSink
 from broker.deliver.kafka.source import KafkaSource
 
-__all__ = ["KafkaSink", "KafkaSource", "Member", "claim_member"]
+__all__ = ["KafkaNotes", "KafkaSink", "KafkaSource", "Member", "claim_member"]
