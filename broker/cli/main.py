@@ -15,6 +15,7 @@ COMMANDS = {
     "demo": "broker.cli.demo:demo",
     "run": "broker.cli.run:run",
     "replay": "broker.cli.replay:replay",
+    "diff": "broker.cli.diff:diff",
     "subscribe": "broker.cli.subscribe:subscribe",
     "simulate": "broker.cli.simulate:simulate",
     "decode": "broker.cli.decode:decode",

@@ -20,14 +20,19 @@ class Shadow:
     name : str
         Of its topics.
     scorer : Scorer
-        Only the models on trial; what they do not answer, the live ones answer.
+        The models on trial.
+    whole : bool
+        They are a whole set, of which nothing is answered by the live models.
     """
 
     name: str
     scorer: Scorer
+    whole: bool = False
 
     def beside(self, live: Scores, own: Scores) -> Scores:
         """Return what would be published with the candidate in the place of the live models of its kind."""
+        if self.whole:
+            return own
         return Scores(own.classifiers or live.classifiers, own.anomaly or live.anomaly)
 
     def failed(self, alerts: int) -> Scores:
