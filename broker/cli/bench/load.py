@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import mmap
 import tarfile
 import time
 from collections import Counter
@@ -10,13 +12,16 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import Consumer, Producer
+import numpy as np
+from confluent_kafka import Producer
 
 if TYPE_CHECKING:
     from broker.archive.simulate import SimulatedPacket
 
 PARTITIONS = 4
-IN_FLIGHT = 2000
+IN_FLIGHT_BYTES = 200_000_000
+TICK_S = 0.005
+AHEAD_S = 0.5
 
 
 def packets(survey: str, n: int, seed: int, mix: Counter[str]) -> Iterator[SimulatedPacket]:
@@ -39,40 +44,58 @@ def to_tar(path: Path, found: Iterator[SimulatedPacket]) -> None:
             archive.addfile(member, BytesIO(packet.value))
 
 
-def to_topic(client: dict[str, Any], topic: str, found: Iterator[SimulatedPacket]) -> None:
-    """Send packets to ``topic``, round robin over its partitions."""
+def to_topic(client: dict[str, Any], topic: str, found: Iterator[SimulatedPacket], pool: Path, keep: int) -> None:
+    """Send packets to ``topic``, round robin over its partitions; the first ``keep`` also go to the file ``pool``."""
     producer = _producer(client)
-    for number, packet in enumerate(found):
-        _send(producer, topic, packet.value, number % PARTITIONS)
+    with pool.open("wb") as file:
+        for number, packet in enumerate(found):
+            if number < keep:
+                file.write(len(packet.value).to_bytes(8, "little") + packet.value)
+            _send(producer, topic, packet.value, number % PARTITIONS)
     producer.flush()
 
 
-def paced(client: dict[str, Any], source: str, topic: str, rate: float, n: int) -> float:
-    """Copy the first ``n`` packets of ``source`` to ``topic`` at ``rate`` per second; return the rate reached."""
-    consumer = Consumer({**client, "group.id": f"paced-{topic}", "auto.offset.reset": "earliest"})
-    consumer.subscribe([source])
-    producer = _producer(client)
-    sent, began = 0, 0.0
-    while sent < n:
-        for message in consumer.consume(100, timeout=1.0):
-            began = began or time.monotonic()
-            time.sleep(max(0.0, began + sent / rate - time.monotonic()))
-            _send(producer, topic, message.value(), sent % PARTITIONS)
-            sent += 1
-            if sent == n:
-                break
+def read_pool(path: Path) -> list[memoryview]:
+    """Return the packets of a file that `to_topic` wrote; they stay in the page cache."""
+    with path.open("rb") as file:
+        data = memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+    rows, place = [], 0
+    while place < len(data):
+        end = place + 8 + int.from_bytes(data[place : place + 8], "little")
+        rows.append(data[place + 8 : end])
+        place = end
+    return rows
+
+
+def feed(client: dict[str, Any], topic: str, pool: Path, n: int, rate: float, result: Path) -> None:
+    """Send ``n`` packets of ``pool``, round and round, at ``rate`` per second (infinite: all at once).
+
+    A packet's time stamp is when it was due, not when it was sent: what the generator or Kafka makes it wait counts as
+    latency. How late they were sent goes to ``result``, and so does when the last one was in Kafka.
+    """
+    rows, producer = read_pool(pool), _producer(client)
+    producer.list_topics(topic, timeout=10.0)  # connects
+    late = np.empty(n)
+    start = time.time() + AHEAD_S
+    for number in range(n):
+        due = start + number / rate
+        while (left := due - time.time()) > 0:
+            producer.poll(0)
+            time.sleep(max(left, TICK_S))
+        late[number] = time.time() - due
+        _send(producer, topic, bytes(rows[number % len(rows)]), number % PARTITIONS, int(due * 1000))
+    sent = time.time()
     producer.flush()
-    reached = sent / (time.monotonic() - began)
-    consumer.close()
-    return reached
+    told = {"start": start, "rate": n / max(sent - start, 1e-9), "fed_s": time.time() - start}
+    result.write_text(json.dumps({**told, "late_p99_s": float(np.percentile(late, 99)), "distinct": min(n, len(rows))}))
 
 
 def _producer(client: dict[str, Any]) -> Producer:
     return Producer({**client, "linger.ms": 5, "queue.buffering.max.kbytes": 600_000, "message.max.bytes": 16_000_000})
 
 
-def _send(producer: Producer, topic: str, value: bytes, partition: int) -> None:
-    while len(producer) > IN_FLIGHT:
+def _send(producer: Producer, topic: str, value: bytes, partition: int, timestamp_ms: int = 0) -> None:
+    while len(producer) * len(value) > IN_FLIGHT_BYTES:
         producer.poll(0.01)
-    producer.produce(topic, value, partition=partition)
+    producer.produce(topic, value, partition=partition, timestamp=timestamp_ms)
     producer.poll(0)

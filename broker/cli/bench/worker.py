@@ -1,6 +1,7 @@
-"""The measured process of `tocsin bench pipeline|kafka`: the service as it is, with a CPU clock on every stage.
+"""The measured processes of the stream's benches: the service as it is, its metrics kept with their times.
 
-The clock is the whole process's: stages may use threads, and the Kafka client's own threads are in every stage.
+The stages' clock is the whole process's CPU time: stages may use threads, and the Kafka client's own threads, which
+work all the while, are in every stage.
 """
 
 from __future__ import annotations
@@ -10,86 +11,87 @@ import resource
 import threading
 import time
 from dataclasses import dataclass, field
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from broker.cli import assemble
-from broker.core.batch import PacketBatch
 from broker.core.config import Settings
-from broker.core.metrics import Recorded
-from broker.core.outcomes import Outcomes, Step
+from broker.core.metrics import CounterName, GaugeName, HistogramName
 from broker.core.topics import Topics
 
-if TYPE_CHECKING:
-    from broker.deliver.types import Sink, Source
+LOAD_S = 120.0
 
 
 @dataclass(slots=True)
-class Clocked:
-    """A `Step` around another one that notes when how many packets were committed."""
+class Log:
+    """A `broker.core.metrics.Metrics` backend that notes what the benches ask for, each with its time (Unix seconds).
 
-    step: Step
+    Attributes
+    ----------
+    commits : list of (float, int)
+        Time and alerts of every commit.
+    stages : list of (float, str, float)
+        Time, name and seconds of every stage of every batch: CPU, but wall time of ``read`` and ``commit``.
+    aborted : int
+        Transactions that were rolled back.
+    """
+
     commits: list[tuple[float, int]] = field(default_factory=list)
+    stages: list[tuple[float, str, float]] = field(default_factory=list)
+    aborted: int = 0
 
-    def __call__(self, batch: PacketBatch) -> Outcomes:
-        """Run the step."""
-        return self.step(batch)
+    def count(self, name: CounterName, n: int = 1, **labels: str) -> None:
+        """Add to a counter."""
+        if name == "transactions_aborted_total":
+            self.aborted += n
 
-    def committed(self, batch: PacketBatch, outcomes: Outcomes) -> None:
-        """Note the time."""
-        self.step.committed(batch, outcomes)
-        self.commits.append((time.time(), len(batch)))
+    def observe(self, name: HistogramName, value: float, **labels: str) -> None:
+        """Note a stage or a commit."""
+        if name == "stage_seconds":
+            self.stages.append((time.time(), labels["stage"], value))
+        elif name == "batch_alerts":
+            self.commits.append((time.time(), int(value)))
+
+    def gauge(self, name: GaugeName, value: float, **labels: str) -> None:
+        """Set a gauge."""
+
+    def write(self, path: Path) -> None:
+        """Write it all as JSON, with the process's peak memory."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        found = {"commits": self.commits, "stages": self.stages, "aborted": self.aborted, "peak_mb": peak}
+        path.write_text(json.dumps(found))
 
 
 def files(settings: Settings, archive: Path, directory: Path, result: Path) -> None:
     """Replay an archive into a directory and write what it took to ``result``."""
     from broker.archive import read
     from broker.deliver.files import FileSink, FileSource
+    from broker.deliver.loop import run
 
-    primary = assemble.primary(Topics(settings.output.prefix))
-    _measure(settings, FileSource(read.packets([archive])), FileSink(directory, primary=primary), result)
+    primary, metrics = assemble.primary(Topics(settings.output.prefix)), Log()
+    run(
+        FileSource(read.packets([archive])),
+        assemble.pipeline(settings, metrics, timer=time.process_time),
+        FileSink(directory, primary=primary),
+        metrics=metrics,
+        bounds=assemble.bounds(settings),
+        primary=primary,
+    )
+    metrics.write(result)
 
 
-def kafka(settings: Settings, result: Path) -> None:
-    """Run the service until SIGTERM and write what it took to ``result``."""
-    from broker.deliver.kafka import KafkaSink, KafkaSource
+def kafka(settings: Settings, result: Path, together: Barrier | None = None) -> None:
+    """Run the service until SIGTERM and write what it took to ``result``.
 
-    client = settings.kafka.librdkafka()
-    source = KafkaSource(client, settings.source.topics, settings.source.group)
-    sink = KafkaSink(client, f"bench-{settings.source.group}", Topics(settings.output.prefix))
-    _measure(settings, source, sink, result)
+    ``together``: wait there for the other members, with all code loaded, before joining the group.
+    """
+    from broker.cli.run import service
+    from broker.deliver.loop import stop_on_signals
 
-
-def _measure(settings: Settings, source: Source, sink: Sink, result: Path) -> None:
-    from broker.deliver.loop import run, stop_on_signals
-
-    metrics, stop = Recorded(), threading.Event()
-    step = Clocked(assemble.pipeline(settings, metrics, timer=time.process_time))
-    cpu = time.process_time()
+    stop, metrics = threading.Event(), Log()
+    if together is not None:
+        assemble.pipeline(settings, Log())
+        together.wait(LOAD_S)
     with stop_on_signals(stop):
-        run(
-            source,
-            step,
-            sink,
-            metrics=metrics,
-            bounds=assemble.bounds(settings),
-            primary=assemble.primary(Topics(settings.output.prefix)),
-            stop=stop,
-        )
-    result.write_text(json.dumps(_summary(metrics, step.commits, time.process_time() - cpu)))
-
-
-def _summary(metrics: Recorded, commits: list[tuple[float, int]], cpu_s: float) -> dict[str, Any]:
-    stages = {
-        dict(labels)["stage"]: sum(values)
-        for (name, labels), values in metrics.observations.items()
-        if name == "stage_seconds"
-    }
-    return {
-        "commits": commits,
-        "cpu_s": cpu_s,
-        "stage_cpu_s": {stage: s for stage, s in stages.items() if stage not in ("read", "commit")},
-        "wall_s": {stage: stages.get(stage, 0.0) for stage in ("read", "commit")},
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "aborted": sum(n for (name, _), n in metrics.counters.items() if name == "transactions_aborted_total"),
-    }
+        service(settings, metrics, stop, timer=time.process_time)
+    metrics.write(result)
