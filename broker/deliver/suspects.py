@@ -97,7 +97,7 @@ class Suspects:
         except TocsinError:
             raise
         except Exception as error:
-            log.exception("the step failed at a batch of %d packets: it is tried on parts of it", len(intake.batch))
+            log.exception("the step failed in a batch of %d: looking for the packets at which it fails", len(intake.batch))
             return self._search(intake, error)
         finally:
             self._save({where: self._notes.get(where) for where in marks})

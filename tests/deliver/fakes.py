@@ -35,6 +35,11 @@ def packet(number: int, size: int = 64) -> bytes:
     return PATTERN[number % len(PATTERN)].to_bytes(1, "big") + number.to_bytes(8, "big") + b"." * max(0, size - 9)
 
 
+def number_of(packet: bytes) -> int:
+    """Return the number of a packet."""
+    return int.from_bytes(packet[1:9], "big")
+
+
 def annotation(number: int, topic: str, partition: int, offset: int, outcome: Outcome, reason: str) -> dict[str, Any]:
     return {
         "alertId": number,
@@ -81,7 +86,7 @@ class FakeStep:
         ends = [ENDS[value[:1]] for value in batch.values]
         records, dead = [], []
         for row, (outcome, reason) in enumerate(ends):
-            number = int.from_bytes(batch.values[row][1:9], "big")
+            number = number_of(batch.values[row])
             if outcome <= Outcome.UNSCORED:
                 where = batch.topics[row], int(batch.partitions[row]), int(batch.offsets[row])
                 value = schema.encode(annotation(number, *where, outcome, reason))
@@ -95,7 +100,7 @@ class FakeStep:
         return Outcomes(codes, [reason for _, reason in ends], records, dead)
 
     def committed(self, batch: PacketBatch, outcomes: Outcomes) -> None:
-        self.seen += [int.from_bytes(value[1:9], "big") for value in batch.values]
+        self.seen += [number_of(value) for value in batch.values]
 
 
 def file_packets(directory: Path, count: int, records_per_file: int = 10) -> Iterator[FilePacket]:

@@ -16,7 +16,7 @@ from broker.core.metrics import Recorded
 from broker.core.outcomes import Outcomes
 
 from .backends import Backend, Bounds, FilesBackend, KafkaBackend, Limits, found, numbers
-from .fakes import FakeStep, packet
+from .fakes import FakeStep, number_of, packet
 
 COUNT = 400
 ANNOTATED = [n for n in range(COUNT) if n % 8 in (0, 1, 2, 3, 4, 6)]
@@ -100,8 +100,7 @@ def fail_at(*bad: int) -> Callable[[PacketBatch], None]:
     """Return a bug that shows at some packets."""
 
     def before(batch: PacketBatch) -> None:
-        numbers = {int.from_bytes(value[1:9], "big") for value in batch.values}
-        if numbers & set(bad):
+        if {number_of(value) for value in batch.values} & set(bad):
             raise ZeroDivisionError("a bug")
 
     return before

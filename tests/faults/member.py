@@ -1,7 +1,8 @@
 """A member of the service as a process of its own, with a fast fake step, that kills itself where it is told to.
 
 ``python -m tests.faults.member '{"mode": "kafka", ...}'``; the option ``"kill_at": "6:3"``: SIGKILL when step 6 of the
-transaction is finished for the third time. It prints a line per finished batch.
+transaction is finished for the third time; ``"deadly": [7]``: it dies while the step works on packet 7, ``"failing":
+[8]``: the step raises at packet 8. It prints a line per finished batch.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from broker.core.batch import PacketBatch
 from broker.core.metrics import Recorded
 from broker.core.topics import Topics
 from broker.deliver.files import FileSink, FileSource
-from broker.deliver.kafka import KafkaSink, KafkaSource, claim_member
+from broker.deliver.kafka import KafkaNotes, KafkaSink, KafkaSource, claim_member
 from broker.deliver.loop import run, stop_on_signals
+from broker.deliver.notes import FileNotes, Notes
 from broker.deliver.types import Bounds, Hook, Sink, Source
-from tests.deliver.fakes import FakeStep, file_packets, primary
+from tests.deliver.fakes import FakeStep, file_packets, number_of, primary
 
 from .broken import NoTransactions, OffsetsFirst
 
@@ -41,6 +45,19 @@ def kill_at(wanted: str | None) -> Hook:
     return at
 
 
+def poison(deadly: list[int], failing: list[int]) -> Callable[[PacketBatch], None]:
+    """Return what the step does first: die, or raise, at some packets."""
+
+    def before(batch: PacketBatch) -> None:
+        found = {number_of(value) for value in batch.values}
+        if found & set(deadly):
+            os._exit(139)  # as after a segmentation fault: nothing of Python runs any more
+        if found & set(failing):
+            raise ZeroDivisionError("a bug")
+
+    return before
+
+
 def ends(options: dict[str, Any], topics: Topics, at: Hook) -> tuple[Source, Sink, str]:
     """Return the source and the sink of the wanted mode."""
     if options["mode"] == "files":
@@ -56,13 +73,20 @@ def ends(options: dict[str, Any], topics: Topics, at: Hook) -> tuple[Source, Sin
     return source, KafkaSink(config, member.transactional_id, topics, at=at), member.name
 
 
+def notes(options: dict[str, Any], topics: Topics) -> Notes:
+    if options["mode"] == "files":
+        return FileNotes(Path(options["directory"]) / "in_flight.json")
+    return KafkaNotes(options["config"], topics, options["group"])
+
+
 def main(options: dict[str, Any]) -> None:
     stop = threading.Event()
     topics = Topics(options["prefix"])
     at = kill_at(options.get("kill_at"))
     source, sink, member = ends(options, topics, at)
     bounds = Bounds(max_alerts=options.get("batch", 50), max_wait_s=0.05)
-    step = FakeStep(topics, pause_s=options.get("pause_s", 0.0))
+    before = poison(options.get("deadly", []), options.get("failing", []))
+    step = FakeStep(topics, pause_s=options.get("pause_s", 0.0), before=before)
     with stop_on_signals(stop):
         run(
             source,
@@ -73,6 +97,7 @@ def main(options: dict[str, Any]) -> None:
             primary=primary(topics),
             member=member,
             stop=stop,
+            notes=notes(options, topics),
             at=at,
         )
 
