@@ -10,7 +10,7 @@ import click
 
 from broker.cli import where as places
 from broker.core.errors import TocsinError
-from broker.deliver.recount import recount_directory, recount_kafka
+from broker.deliver.recount import EXAMPLES, recount_directory, recount_kafka
 
 
 @click.command()
@@ -62,6 +62,10 @@ def table(found: dict[str, Any]) -> str:
     rows += [(f"source: {name.replace('_', ' ')}", n) for name, n in found.get("source", {}).items()]
     lines = [f"{name:<28} {n:>10,}" for name, n in rows]
     lines += [f"for example {place}" for place in found["examples"]]
+    for name, why in (("redelivered", "was delivered again"), ("skipped", "was never delivered")):
+        ranges = found.get(name, [])
+        lines += ["{topic}/{partition} {first} to {last} ".format(**r) + why for r in ranges[:EXAMPLES]]
+        lines += [f"and {len(ranges) - EXAMPLES} more ranges like it"] if len(ranges) > EXAMPLES else []
     return "\n".join([*lines, "balanced" if found["balanced"] else "NOT BALANCED"])
 
 

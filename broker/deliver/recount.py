@@ -16,11 +16,13 @@ import numpy as np
 
 from broker.core.batch import Ints
 from broker.core.topics import Topics
+from broker.deliver import ledger
 from broker.deliver.outputs import DirectoryOutputs, KafkaOutputs, Outputs
 from broker.deliver.types import Range
 
 EXAMPLES = 5
 Found = dict[str, Any]
+Place = tuple[str, int, int]
 
 
 @dataclass(slots=True)
@@ -84,7 +86,7 @@ def recount_kafka(config: dict[str, Any], topics: Topics, *, verify_source: bool
     outputs = KafkaOutputs(config, topics)
     found = recount(outputs)
     if verify_source:
-        found["source"] = _verify(outputs)
+        found["source"], found["skipped"] = _verify(outputs)
         found["balanced"] = found["balanced"] and not found["source"]["not_in_ledger"]
     return found
 
@@ -98,7 +100,8 @@ def recount(outputs: Outputs) -> Found:
         ``received``, ``scored``, ``unscored`` {reason: n}, ``filtered`` {reason: n}, ``dead_lettered`` {reason: n},
         ``balanced``; ``transactions``; ``gaps`` (expired ranges) and ``expired`` (their packets); ``missing`` (sources
         without an end), ``doubled`` (ends too many), ``unknown`` (ends without a source), and up to five
-        ``examples`` of them.
+        ``examples`` of them; ``redelivered``: the ranges that several transactions name, each with ends of its own (the
+        group's offsets were set back). They count as doubled too: a subscriber sees them twice.
     """
     numbers: dict[tuple[str, int], int] = {}
     sources, ends, later = _Places(numbers), _Places(numbers), _Places(numbers)
@@ -107,16 +110,16 @@ def recount(outputs: Outputs) -> Found:
     gaps: set[Range] = set()
     transactions = 0
     filtered: list[dict[str, Any]] = []
-    for ledger in outputs.ledgers():
+    for entry in outputs.ledgers():
         transactions += 1
-        sources.add_ranges(ledger["sources"])
-        gaps.update(Range(**gap) for gap in ledger["gaps"])
-        filtered += ledger["filtered"]
+        sources.add_ranges(entry["sources"])
+        gaps.update(Range(**gap) for gap in entry["gaps"])
+        filtered += entry["filtered"]
     for outcome, reason, place in _ends(outputs, filtered):
         ends.add(place["topic"], place["partition"], place["offset"])
         label.append(labels.setdefault((outcome, reason), len(labels)))
-    for ledger in outputs.ledgers():  # again: what was committed while the outputs were read
-        later.add_ranges(ledger["sources"])
+    for entry in outputs.ledgers():  # again: what was committed while the outputs were read
+        later.add_ranges(entry["sources"])
     counted, problems = _match(sources.columns(), ends.columns(), later.columns(), np.array(label, np.int64), numbers)
     by_label = np.bincount(counted, minlength=len(labels)).tolist()
     found: Found = {"received": problems.pop("received")}
@@ -161,6 +164,7 @@ def _match(
     doubled = np.maximum(np.maximum(n_end, n_source) - 1, 0) * ~newer
     names = list(numbers)
     odd = np.flatnonzero(missing | unknown | (doubled > 0))[:EXAMPLES]
+    again = np.flatnonzero((n_source > 1) & (n_end == n_source))
     examples = ["/".join(map(str, (*names[both[0, at]], both[1, at]))) for at in first[odd]]
     group = np.repeat(np.arange(len(first)), np.diff(np.append(first, both.shape[1])))
     rows = order[(kinds == 1) & ~newer[group]] - sources.shape[1] if len(first) else np.empty(0, np.int64)
@@ -170,21 +174,31 @@ def _match(
         "doubled": int(doubled.sum()),
         "unknown": int(unknown.sum()),
         "examples": examples,
+        "redelivered": _ranges([(*names[where], offset) for where, offset in both[:, first[again]].T.tolist()]),
     }
 
 
-def _verify(outputs: KafkaOutputs) -> dict[str, int]:
-    """Read the source topics again: every packet up to the last one in the ledger must be in it, or in a gap."""
+def _ranges(places: list[Place]) -> list[dict[str, Any]]:
+    topics, partitions, offsets = zip(*places, strict=True) if places else ((), (), ())
+    return [found._asdict() for found in ledger.ranges(topics, partitions, offsets)]
+
+
+def _verify(outputs: KafkaOutputs) -> tuple[dict[str, int], list[dict[str, Any]]]:
+    """Read the source topics again: every packet up to the last one in the ledger must be in it, or in a gap.
+
+    Returns the counts, and the ranges of those that are not.
+    """
     covered: dict[tuple[str, int], set[int]] = {}
-    for ledger in outputs.ledgers():
-        for r in ledger["sources"] + ledger["gaps"]:
+    for entry in outputs.ledgers():
+        for r in entry["sources"] + entry["gaps"]:
             covered.setdefault((r["topic"], r["partition"]), set()).update(range(r["first"], r["last"] + 1))
     last = {where: max(offsets) for where, offsets in covered.items()}
-    packets = lost = unread = 0
+    packets = unread = 0
+    lost: list[Place] = []
     for topic, partition, offset in outputs.sources(sorted({topic for topic, _ in covered})):
         packets += 1
         if offset > last.get((topic, partition), -1):
             unread += 1
         elif offset not in covered[topic, partition]:
-            lost += 1
-    return {"packets": packets, "not_in_ledger": lost, "unread": unread}
+            lost.append((topic, partition, offset))
+    return {"packets": packets, "not_in_ledger": len(lost), "unread": unread}, _ranges(lost)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.cli.ledger import table
 from broker.core.errors import Stop
 from broker.core.outcomes import DeadLetter, Outcomes
 from broker.core.reasons import Outcome
@@ -59,7 +60,7 @@ def test_it_balances() -> None:
     assert found == {
         "received": 5, "scored": 3, "unscored": {}, "filtered": {"programid": 1}, "dead_lettered": {"malformed": 1},
         "balanced": True, "transactions": 1, "gaps": [], "expired": 0, "missing": 0, "doubled": 0, "unknown": 0,
-        "examples": [],
+        "examples": [], "redelivered": [],
     }  # fmt: skip
 
 
@@ -87,7 +88,12 @@ def test_a_ledger_that_names_a_source_twice_does_not_balance() -> None:
             yield from super().ledgers()
             yield from super().ledgers()
 
-    assert recount(Twice([0], sources=[0]))["doubled"] == 1
+    found = recount(Twice([0], sources=[0]))
+    assert (found["doubled"], found["redelivered"]) == (1, [])
+    found = recount(Twice([1, 2, 1, 2], [3, 3], sources=[1, 2, 3]))
+    assert (found["doubled"], found["balanced"]) == (3, False)
+    assert found["redelivered"] == [{"topic": "in", "partition": 0, "first": 1, "last": 3}]
+    assert "in/0 1 to 3 was delivered again" in table(found)
 
 
 def test_what_is_committed_meanwhile_is_left_out() -> None:
