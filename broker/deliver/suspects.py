@@ -97,7 +97,7 @@ class Suspects:
         except TocsinError:
             raise
         except Exception as error:
-            log.exception("the step failed in a batch of %d: looking for the packets at which it fails", len(intake.batch))
+            log.exception("the step failed in a batch of %d packets: looking for those at fault", len(intake.batch))
             return self._search(intake, error)
         finally:
             self._save({where: self._notes.get(where) for where in marks})
@@ -177,7 +177,10 @@ class Suspects:
 
     def _marks(self, intake: Intake) -> dict[Partition, Note]:
         """Return the notes that are due before the step sees the batch: most often none."""
+        batch = intake.batch
         if self._store is None:
+            return {}
+        if not self._notes and self._begun.issuperset(zip(batch.topics, batch.partitions.tolist(), strict=True)):
             return {}
         ends: dict[Partition, list[int]] = {}
         for topic, partition, offset in _places(intake):
@@ -187,9 +190,9 @@ class Suspects:
             old = self._notes.get(where)
             if old is not None or where not in self._begun:
                 before = old.deaths if old and (old.first, old.last) == (first, last) else 0
-                deaths = before + 1 if len(intake.batch) == 1 else 0
+                deaths = before + 1 if len(batch) == 1 else 0
                 convicted = max(self._convicted, old.convicted if old else 0)
-                marks[where] = Note(first, last, len(intake.batch), deaths, convicted)
+                marks[where] = Note(first, last, len(batch), deaths, convicted)
         return marks
 
     def _note_of(self, place: Place) -> Note | None:
