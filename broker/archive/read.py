@@ -5,8 +5,8 @@ What counts as one packet:
 - a regular file that is no archive: its bytes, untouched, whatever they are (a file of 0 bytes is a packet of 0
   bytes; `broker.decode` says what is wrong with it);
 - a record of a multi-record Avro container: a container of its own with that record
-  (`broker.decode.containers.split`); what cannot be taken apart, the rest of a block or of the file, is one packet, so
-  that the damage ends as a dead letter with its bytes and not as a stop;
+  (`broker.decode.containers.split`); what cannot be taken apart, the rest of a block or all bytes to the next good
+  one, is one packet, so that the damage ends as a dead letter with its bytes and not as a stop;
 - a regular member of a tar archive (``ztf_public_YYYYMMDD.tar.gz``), untouched. A damaged or cut archive gives the
   members before the damage and then raises `TocsinError`: how many packets are behind it cannot be known.
 
@@ -20,7 +20,6 @@ import os
 import stat
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -115,16 +114,19 @@ def _packets_of(path: Path, limit: int, wanted: Callable[[int], bool]) -> Iterat
 def _split(file: BinaryIO, limit: int) -> Iterator[bytes]:
     """Yield the packets of one file: itself, or the records of a multi-record container, block by block."""
     head = file.read(limit + 1)
+    if len(head) <= limit:
+        yield from containers.split(head)
+        return
     start = _header_length(head)
-    if start is None or (len(head) <= limit and _one_record(head, start)):
+    if start is None:
         yield head
         return
     header = head[:start]
     del head  # a large container is read again, a block at a time
     file.seek(start)
     pending: list[bytes] = []
-    while block := _block(file, header[-_SYNC:], limit):
-        alone = block[0] == _ONE
+    while block := _block(file, header[-_SYNC:], limit) or _broken(file, header[-_SYNC:], limit):
+        alone = block[0] == _ONE or not block.endswith(header[-_SYNC:])
         if not alone:
             pending.append(block)
         if pending and (alone or sum(map(len, pending)) > _GROUP):
@@ -134,9 +136,19 @@ def _split(file: BinaryIO, limit: int) -> Iterator[bytes]:
             yield header + block
     if pending:
         yield from containers.split(header + b"".join(pending))
-    rest = file.read(max(0, limit + 1 - len(header)))
-    if rest:
-        yield header + rest
+
+
+def _broken(file: BinaryIO, sync: bytes, limit: int) -> bytes:
+    """Return what is between a damaged block and the end of the next sync marker; of a longer gap its first bytes."""
+    kept, tail = b"", b""
+    while piece := file.read(_GROUP):
+        at = (tail + piece).find(sync)
+        if at >= 0:
+            end = at + _SYNC - len(tail)
+            file.seek(end - len(piece), os.SEEK_CUR)
+            return (kept + piece[:end])[: limit + 1]
+        kept, tail = kept + piece[: max(0, limit + 1 - len(kept))], piece[1 - _SYNC :]
+    return kept
 
 
 def _block(file: BinaryIO, sync: bytes, limit: int) -> bytes:
@@ -156,20 +168,6 @@ def _block(file: BinaryIO, sync: bytes, limit: int) -> bytes:
         return block
     file.seek(place)
     return b""
-
-
-def _one_record(data: bytes, start: int) -> bool:
-    """Tell whether the container holds at most one block that can be read, and that of one record."""
-    try:
-        records, at = _varint(data, start)
-        size, at = _varint(data, at)
-    except IndexError:
-        return True
-    end = at + size + _SYNC
-    another = (
-        _block(BytesIO(data[end:]), data[start - _SYNC : start], len(data)) if size >= 0 and end < len(data) else b""
-    )
-    return records == 1 and not another
 
 
 def _header_length(data: bytes) -> int | None:

@@ -49,7 +49,6 @@ class Program:
     code : Code
     names : tuple of str
         The field that each instruction belongs to, for messages.
-    tree : Tree
     tables : tuple of int64 arrays
         What the addresses in ``code`` point into.
     """
@@ -57,7 +56,6 @@ class Program:
     projection: Projection
     code: Code
     names: tuple[str, ...]
-    tree: Tree
     tables: tuple[Ints, ...]
 
 
@@ -93,7 +91,7 @@ def compile_program(tree: Tree, projection: Projection, limits: Limits, *, many:
         if history.path in writer.found:
             _require(f"{history.path}.", history.columns, writer.found)
     code, tables = writer.code(projection)
-    return Program(projection, code, tuple(writer.names), tree, tables)
+    return Program(projection, code, tuple(writer.names), tables)
 
 
 def _require(prefix: str, columns: tuple[Column, ...], found: set[str]) -> None:

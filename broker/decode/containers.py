@@ -24,7 +24,7 @@ def split(data: bytes, limits: Limits | None = None) -> Iterator[bytes]:
 
     A container with one record, and anything that is no container, comes back untouched. Records are neither decoded
     nor written again: a walk finds where each ends. What does not parse comes as one packet, for the decoder to say
-    what is wrong with it: the rest of a block, or the rest of the file where no block can be found.
+    what is wrong with it: the rest of a block, or all bytes to the sync marker behind which a block can be read again.
 
     Parameters
     ----------
@@ -43,20 +43,34 @@ def split(data: bytes, limits: Limits | None = None) -> Iterator[bytes]:
     while at < len(data):
         found = _block(data, at, header.sync)
         if found is None:
-            yield data[: header.end] + data[at:]
-            return
+            behind = _resumed(data, at, header.sync)
+            yield data[: header.end] + data[at:behind]
+            at = behind
+            continue
         count, start, end = found
         yield from _records(data[start:end], count, header, program, limits)
         at = end + 16
 
 
 def _several(data: bytes, header: Header) -> bool:
-    """Return whether a container has more than one record that can be found: in its first block, or in a second.
+    """Return whether a container has more than one record that can be found: in its first block, or in a later one.
 
     One record and bytes behind it that are no block stay together: such a packet does not end where it should.
     """
     first = _block(data, header.end, header.sync)
-    return first is not None and (first[0] != 1 or _block(data, first[2] + 16, header.sync) is not None)
+    if first is not None and first[0] != 1:
+        return True
+    at = header.end if first is None else first[2] + 16
+    return at < len(data) and (_block(data, at, header.sync) is not None or _resumed(data, at, header.sync) < len(data))
+
+
+def _resumed(data: bytes, at: int, sync: bytes) -> int:
+    """Return where a block can be read again behind the damage at ``at``: after a sync marker, or the end."""
+    while (at := data.find(sync, at)) >= 0:
+        at += len(sync)
+        if _block(data, at, sync) is not None:
+            return at
+    return len(data)
 
 
 def _program(header: Header, limits: Limits) -> Program | None:

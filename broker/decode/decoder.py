@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from broker.core.batch import AlertBatch, Ints, LightCurves, PacketBatch
 from broker.core.outcomes import DeadLetter
 from broker.core.reasons import Dead
-from broker.decode import framing, instructions, lsst, machine, ztf
+from broker.decode import framing, instructions, lsst, machine, zipped, ztf
 from broker.decode.compile import Program
 from broker.decode.fields import Problem, Tables
 from broker.decode.limits import Limits, Reject, plain
@@ -93,6 +93,25 @@ class Decoder:
         broker.core.errors.Wait
             The schema registry is away.
         """
+        if not any(value[:2] == zipped.MAGIC for value in batch.values):
+            return self._decode_all(batch)
+        rejects: dict[int, Reject] = {}
+        parts: dict[str, list[Decoded]] = {}
+        letters = []
+        for rows, values in zipped.turns(batch.values, rejects, self._limits):
+            decoded, dead = self._decode_all(_taken(batch, rows, values))
+            for part in decoded:
+                moved = replace(part.alerts, rows=rows[part.alerts.rows])
+                parts.setdefault(moved.survey, []).append(Decoded(moved, part.curves))
+            letters += [replace(letter, row=int(rows[letter.row])) for letter in dead]
+        broken = _Dead(batch)
+        for row, reject in rejects.items():
+            broken.add(row, *_because(reject))
+        letters = sorted([*letters, *broken.letters()], key=lambda letter: letter.row)
+        return [_joined(found) for found in parts.values()], letters
+
+    def _decode_all(self, batch: PacketBatch) -> tuple[list[Decoded], list[DeadLetter]]:
+        """Return what `__call__` does, of packets that are not within gzip."""
         known = self._programs.known
         packets, frames = framing.frame(batch.values, known.table, self._limits)
         dead = _Dead(batch)
@@ -196,6 +215,13 @@ def run(program: Program, bodies: Bodies, limits: Limits) -> tuple[Tables, Ints]
     owners = [owner for owner, kept in zip(bodies.owners, good.tolist(), strict=True) if kept]
     starts = np.concatenate((first[:-1][good], first[-1:]))
     return Tables(bodies.rows[good], alerts[good], points[: first[-1]], starts, owners), ends
+
+
+def _taken(batch: PacketBatch, rows: Ints, values: list[bytes]) -> PacketBatch:
+    """Return the packets in ``rows`` (n,), with other bytes."""
+    topics = [batch.topics[row] for row in rows.tolist()]
+    places = batch.partitions[rows], batch.offsets[rows], batch.timestamps_ms[rows]
+    return PacketBatch(values, topics, *places, batch.ingest_ms)
 
 
 def _whole(held: list[tuple[int, bytes]]) -> Bodies:

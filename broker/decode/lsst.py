@@ -1,7 +1,8 @@
 """Rubin: which fields we read, and how they become columns.
 
 Times are ``midpointMjdTai``, the middle of the visit, and fluxes ``psfFlux`` of the difference image, nJy, as they
-are. The position is that of the detection (``diaSource``), also for a solar-system object. An id of 0 is no id.
+are. The position is that of the detection (``diaSource``), also for a solar-system object. An id of 0 is no id. A point
+that Rubin has withdrawn (``timeWithdrawnMjdTai``) is no measurement: its flux is NaN, so it is dropped and counted.
 Source: the field docs of lsst-alert-packet, schemas 7.0 to 11.1.
 """
 
@@ -17,12 +18,13 @@ from broker.decode.checks import check
 from broker.decode.fields import NULL, Column, History, Kind, Problem, Projection, Tables
 
 _PRV, _FORCED, _LIMIT = 1, 2, 3
-_MJD, _BAND, _FLUX, _ERR, _TAG = range(5)
+_MJD, _BAND, _FLUX, _ERR, _WITHDRAWN, _TAG = range(6)
 _SOURCE = (
     Column("midpointMjdTai", Kind.FLOAT, required=True),
     Column("band", Kind.CODE, required=True),
     Column("psfFlux", Kind.FLOAT, required=True),
     Column("psfFluxErr", Kind.FLOAT, required=True),
+    Column("timeWithdrawnMjdTai", Kind.FLOAT),  # from 9.0
 )
 
 PROJECTION = Projection(
@@ -33,6 +35,7 @@ PROJECTION = Projection(
         Column("diaSource.band", Kind.CODE, required=True),
         Column("diaSource.psfFlux", Kind.FLOAT, required=True),
         Column("diaSource.psfFluxErr", Kind.FLOAT, required=True),
+        Column("diaSource.timeWithdrawnMjdTai", Kind.FLOAT),
         Column("diaSource.diaSourceId", Kind.INT, required=True),
         Column("diaSource.diaObjectId", Kind.INT),
         Column("diaSource.ssObjectId", Kind.INT),
@@ -60,7 +63,7 @@ PROJECTION = Projection(
             ),
         ),
     ),
-    point_words=5,
+    point_words=6,
 )
 _AT = PROJECTION.first_word
 _ONE_LETTER = 1
@@ -82,6 +85,7 @@ def convert(tables: Tables) -> tuple[AlertBatch, LightCurves, list[Problem]]:
     tag = tables.points[:, _TAG]
     flux, err = values[:, _FLUX].copy(), values[:, _ERR].copy()
     flux[tag == _LIMIT] = 0.0
+    flux[~np.isnan(values[:, _WITHDRAWN])] = np.nan
     band = _band(tables.points[:, _BAND])
     curves = LightCurves(tables.first, values[:, _MJD].copy(), flux, err, band, _KINDS[tag])
     alerts, problems = _alerts(tables, curves)
@@ -101,7 +105,7 @@ def _alerts(tables: Tables, curves: LightCurves) -> tuple[AlertBatch, list[Probl
     solar_id = _solar_system_id(tables)
     flux = curves.flux_njy[at]
     is_negative = tables.alerts[:, _AT["diaSource.isNegative"]]
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         reliability = tables.floats(_AT["diaSource.reliability"]).astype(np.float32)
     alerts = AlertBatch(
         survey="lsst",

@@ -43,6 +43,8 @@ from broker.decode.templates import HISTORY_WORDS, match, trace
 
 DEPTH = 64
 _ROOM = 100_000  # instructions that any body may take, beside two per byte
+_POINTS = 1000  # points that any body may have, beside one for
+_POINT_BYTES = 16  # bytes: a null takes one byte, and a row of the table some fifty
 
 
 @jit()
@@ -104,7 +106,7 @@ def _walk(  # noqa: C901, PLR0912, PLR0915 - an interpreter is one loop
         again); the address of the instruction reached.
     """
     step, top, items, row, wide = code[STEPS], stack - 24, 0, alert, 8 * code[POINT_WORDS]
-    fuel = _ROOM + 2 * (end - p)
+    fuel, n_most = _ROOM + 2 * (end - p), n + _POINTS + (end - p) // _POINT_BYTES
     while p >= 0 and fuel >= 0:
         op = word(step, 0)
         fuel -= 1
@@ -119,6 +121,8 @@ def _walk(  # noqa: C901, PLR0912, PLR0915 - an interpreter is one loop
             if count == 0 and p >= 0:
                 row, step = word(top, 1), code[STEPS] + 8 * STEP_WORDS * word(step, 2)
                 top -= 24
+            elif word(step, 3) >= 0 and n + count > n_most:
+                p = -TOO_MANY_ITEMS
             elif word(step, 3) >= 0 and n + count > most:
                 return p, n + count, step
         elif op == NEXT:

@@ -11,7 +11,7 @@ import fastavro
 import numpy as np
 
 from broker.core.reasons import Dead
-from broker.decode import framing
+from broker.decode import framing, zipped
 from broker.decode.compile import Program, compile_program
 from broker.decode.decoder import WRONG, Bodies, run
 from broker.decode.fields import Column, Kind, Projection, Tables
@@ -72,6 +72,7 @@ def body_of(packet: bytes, schemas: SchemaStore, limits: Limits) -> tuple[bytes,
     broker.core.errors.Wait
         The schema registry is away.
     """
+    packet = zipped.unpack(packet, limits)
     _, frames = framing.frame([packet], np.empty((0, 3), dtype=np.int64), limits)
     status, _, schema_id, start, end, schema, schema_size, codec, codec_size = frames[0].tolist()
     if status < 0:

@@ -42,7 +42,8 @@ PROJECTION = Projection(
         Column("candidate.exptime", Kind.FLOAT),
         Column("candidate.rb", Kind.FLOAT),
         Column("candidate.drb", Kind.FLOAT),
-        Column("candidate.sgscore1", Kind.FLOAT),
+        Column("candidate.sgscore1", Kind.FLOAT),  # from 1.8
+        Column("candidate.sgscore", Kind.FLOAT),  # up to 1.6
         Column("candidate.distnr", Kind.FLOAT),
         Column("candidate.ssdistnr", Kind.FLOAT),
         Column("candidate.ssnamenr", Kind.SPAN),
@@ -170,8 +171,8 @@ def _alerts(tables: Tables, curves: LightCurves, not_public: Ints) -> tuple[Aler
         band=curves.band[at],
         flux_njy=curves.flux_njy[at],
         flux_err_njy=curves.flux_err_njy[at],
-        real_bogus=_real_bogus(tables),
-        star_galaxy=_not_negative(tables.floats(_AT["candidate.sgscore1"])),
+        real_bogus=_first_score(tables, "candidate.drb", "candidate.rb"),
+        star_galaxy=_first_score(tables, "candidate.sgscore1", "candidate.sgscore"),
         ref_distance_arcsec=_not_negative(tables.floats(_AT["candidate.distnr"])) * np.float32(PIXEL_ARCSEC),
         solar_system=solar,
         solar_system_id=solar_id,
@@ -195,15 +196,15 @@ def _solar_system(tables: Tables) -> tuple[NDArray[np.bool_], list[str], list[Te
     return solar, [name if is_near else "" for name, is_near in zip(names, solar.tolist(), strict=True)], bad
 
 
-def _real_bogus(tables: Tables) -> NDArray[np.float32]:
-    """Return ``drb`` where there is one, else ``rb``, (A,)."""
-    deep, old = tables.floats(_AT["candidate.drb"]), tables.floats(_AT["candidate.rb"])
-    return _not_negative(np.where(np.isfinite(deep), deep, old))
+def _first_score(tables: Tables, newer: str, older: str) -> NDArray[np.float32]:
+    """Return the score ``newer`` where there is one, else ``older``, (A,)."""
+    values = tables.floats(_AT[newer])
+    return _not_negative(np.where(np.isfinite(values), values, tables.floats(_AT[older])))
 
 
 def _not_negative(values: Floats) -> NDArray[np.float32]:
     """Return scores and distances (A,), NaN where ZTF writes -999 or nothing."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         return np.where(values >= 0, values, np.nan).astype(np.float32)
 
 
