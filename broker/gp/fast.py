@@ -40,7 +40,7 @@ class Fast:
     cut: float = 3e-4
     tail: float = 1e-5
     single: float = 2e-3
-    join: float = 1e-3
+    join: float = 3e-4
 
     def fit(self, curves: LightCurves, wavelengths_aa: Floats) -> Fit:
         """Maximise the block-Vecchia likelihood of every curve."""
