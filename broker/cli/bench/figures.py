@@ -85,10 +85,10 @@ def cores_used(watch: Watch, window: Window) -> Json:
 
 def cpu_ms_per_alert(watch: Watch, window: Window, alerts: int) -> Json:
     """Return the CPU milliseconds per alert of the service (all its members) and of the Kafka server."""
-    found: Counter[str] = Counter()
-    for name in watch.pids:
-        found["service" if name.startswith("service") else name] += sum(watch.cpu_s(name, *window).values())
-    return {name: 1e3 * seconds / alerts for name, seconds in found.items() if name in ("service", "kafka")}
+    return {
+        whose: 1e3 / alerts * sum(sum(watch.cpu_s(n, *window).values()) for n in watch.pids if n.startswith(whose))
+        for whose in ("service", "kafka")
+    }
 
 
 def memory(watch: Watch, commits: Commits, at: tuple[int, int]) -> Json:
