@@ -1,15 +1,17 @@
 """Where the writer schema of a wire-format packet comes from: registry, disk cache, installed package.
 
-A Confluent registry's ids are for ever, so an answer is kept in memory and on disk. Without a registry an id is
-``major * 100 + minor`` of a Rubin schema, found in the disk cache (``tocsin schema add``) or among the files of the
+A Confluent registry's ids are for ever, so an answer is kept in memory and on disk, in a folder of that registry:
+another one's id 5 is another schema. Without a registry an id is ``major * 100 + minor`` of a Rubin schema, found in the disk cache (``tocsin schema add``) or among the files of the
 optional package ``lsst-alert-packet``, which is read as data and never imported.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
+import re
 import tempfile
 import threading
 import time
@@ -51,6 +53,12 @@ class Registry:
     def __init__(self, url: str, auth: tuple[str, str] | None = None, timeout_s: float = 5.0) -> None:
         self._api = RegistryApi(url, auth, timeout_s)
         self.url = self._api.url
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder in the disk cache for this registry's ids: its host, and a hash of its address."""
+        host = re.sub(r"[^\w.-]", "_", urllib.parse.urlsplit(self.url).netloc)
+        return f"{host[:100]}-{hashlib.sha256(self.url.encode()).hexdigest()[:12]}"
 
     def schema(self, schema_id: int, limits: Limits) -> bytes | None:
         """Return the schema with ``schema_id`` as self-contained JSON, or None where the registry says it has none.
@@ -142,7 +150,7 @@ class SchemaStore:
     ----------
     registry : Registry, optional
     cache_dir : Path, optional
-        Folder of the disk cache.
+        Folder of the disk cache: schemas that were added by hand, and a folder for each registry.
     package : bool
         Whether the files of lsst-alert-packet may be used; only where there is no registry.
     limits : Limits
@@ -160,7 +168,9 @@ class SchemaStore:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
-        self._disk = DiskCache(cache_dir) if cache_dir is not None else None
+        self._disk = None
+        if cache_dir is not None:
+            self._disk = DiskCache(cache_dir / registry.folder if registry is not None else cache_dir)
         self._package = package
         self._limits = limits or Limits()
         self._clock = clock

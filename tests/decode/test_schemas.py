@@ -127,12 +127,26 @@ def test_no_wait_without_wire_packets() -> None:
 
 def test_the_disk_cache_is_filled_by_the_registry_and_helps_while_it_is_away(server: Server, tmp_path: Path) -> None:
     server.has(7)
-    SchemaStore(registry(server), tmp_path / "deep" / "schemas").get(7)
-    assert DiskCache(tmp_path / "deep" / "schemas").ids() == [7]
-    assert SchemaStore(away(), tmp_path / "deep" / "schemas").get(7) == TEXT.encode()
+    folder = tmp_path / "deep" / "schemas"
+    SchemaStore(registry(server), folder).get(7)
+    assert DiskCache(folder / Registry(server.url).folder).ids() == [7]
+    server.answers = {f"/api/schemas/ids/{number}": (503, b"") for number in (7, 8)}
+    assert SchemaStore(Registry(server.url), folder).get(7) == TEXT.encode()
     with pytest.raises(Wait):
-        SchemaStore(away(), tmp_path / "deep" / "schemas").get(8)
-    assert SchemaStore(None, tmp_path / "deep" / "schemas", package=False).get(7) == TEXT.encode()
+        SchemaStore(Registry(server.url), folder).get(8)
+
+
+def test_an_id_of_another_registry_is_another_schema(server: Server, tmp_path: Path) -> None:
+    server.has(5)
+    SchemaStore(registry(server), tmp_path).get(5)
+    assert SchemaStore(Registry(server.url.replace("//", "//me:secret@")), tmp_path).get(5) == TEXT.encode()
+    with pytest.raises(Wait):
+        SchemaStore(away(), tmp_path).get(5)
+    DiskCache(tmp_path).put(5, b'"added by hand"')
+    with pytest.raises(Wait):
+        SchemaStore(away(), tmp_path).get(5)
+    assert SchemaStore(None, tmp_path, package=False).get(5) == b'"added by hand"'
+    assert not any("secret" in path.name for path in tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("body", [b"not json", b'{"schema": 7}', b"{}"])
