@@ -19,6 +19,7 @@ from broker.core.topics import Topics
 
 if TYPE_CHECKING:
     from broker.deliver.loop import Totals
+    from broker.deliver.notes import Notes
     from broker.deliver.types import Sink
 
 
@@ -83,18 +84,26 @@ def to_directory(paths: list[Path], directory: Path, settings: Settings, *, dlq_
     """
     from broker.cli.ledger import note_inputs
     from broker.deliver.files import FileSink
+    from broker.deliver.notes import FileNotes
     from broker.deliver.recount import recount_directory
 
     topics = Topics(settings.output.prefix)
     note_inputs(directory, paths)
     sink = FileSink(directory, primary=assemble.primary(topics))
-    totals = deliver(paths, sink, settings, topics, Recorded(), dlq_limit)
+    notes = FileNotes(directory / "in_flight.json")
+    totals = deliver(paths, sink, settings, topics, Recorded(), dlq_limit, notes)
     _report(recount_directory(directory), totals)
     return totals
 
 
 def deliver(
-    paths: list[Path], sink: Sink, settings: Settings, topics: Topics, metrics: Metrics, dlq_limit: float | None
+    paths: list[Path],
+    sink: Sink,
+    settings: Settings,
+    topics: Topics,
+    metrics: Metrics,
+    dlq_limit: float | None,
+    notes: Notes | None = None,
 ) -> Totals:
     """Run the loop from archives to ``sink`` with a live view."""
     from broker.archive import read
@@ -119,6 +128,7 @@ def deliver(
             primary=primary,
             stop=stop,
             drain_s=settings.run.drain_s,
+            notes=notes,
         )
     if stop.is_set():
         raise TocsinError("stopped before the end; run the same command again to go on")
@@ -127,12 +137,12 @@ def deliver(
 
 def _to_kafka(paths: list[Path], prefix: str, settings: Settings, dlq_limit: float | None) -> None:
     """Replay into topics under ``prefix``; the ledger topic there is the progress, so that running again goes on."""
-    from broker.deliver.kafka import KafkaSink
+    from broker.deliver.kafka import KafkaNotes, KafkaSink
     from broker.deliver.recount import recount_kafka
 
     topics, kafka = Topics(prefix), settings.kafka.librdkafka()
     sink = KafkaSink(kafka, f"tocsin-replay-{prefix}", topics, registry=assemble.output_registry(settings), resume=True)
-    totals = deliver(paths, sink, settings, topics, Recorded(), dlq_limit)
+    totals = deliver(paths, sink, settings, topics, Recorded(), dlq_limit, KafkaNotes(kafka, topics, "replay"))
     _report(recount_kafka(kafka, topics), totals)
 
 
