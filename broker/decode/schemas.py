@@ -1,8 +1,9 @@
 """Where the writer schema of a wire-format packet comes from: registry, disk cache, installed package.
 
 A Confluent registry's ids are for ever, so an answer is kept in memory and on disk, in a folder of that registry:
-another one's id 5 is another schema. Without a registry an id is ``major * 100 + minor`` of a Rubin schema, found in the disk cache (``tocsin schema add``) or among the files of the
-optional package ``lsst-alert-packet``, which is read as data and never imported.
+another one's id 5 is another schema. Without a registry an id is ``major * 100 + minor`` of a Rubin schema, found in
+the disk cache (``tocsin schema add``) or among the files of the optional package ``lsst-alert-packet``, which is read
+as data and never imported.
 """
 
 from __future__ import annotations
