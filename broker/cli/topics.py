@@ -45,6 +45,9 @@ def create(
 ) -> None:
     """Make every output topic that is not there yet, with retention and sizes set; run it as often as you like.
 
+    Dead letters, the ledger, notes of what is in flight and raw copies are the operator's own ("operators" in JSON):
+    they carry packets as they came. Partnership data never reaches any other topic.
+
     \b
     Example:
       tocsin topics create --config ztf.toml --partitions 4
@@ -56,6 +59,7 @@ def create(
     wanted += [spec(names, name, partitions) for name in candidates.shadow_topics(settings)]
     made = create_topics(settings.kafka.librdkafka(), wanted)
     if as_json:
-        click.echo(json.dumps({"made": made, "topics": [spec.name for spec in wanted]}))
+        own = [spec.name for spec in wanted if names.is_operators(spec.name)]
+        click.echo(json.dumps({"made": made, "topics": [spec.name for spec in wanted], "operators": own}))
     else:
         click.echo("\n".join(made) if made else f"all {len(wanted)} topics are there")

@@ -31,6 +31,13 @@ class Topics:
         """What a candidate says of a survey's alerts, beside the live annotation; nobody's end of a packet."""
         return f"{self.prefix}.shadow.{model}.{survey}"
 
+    def is_operators(self, name: str) -> bool:
+        """Tell whether a topic is the operator's own: it carries packets as they came, partnership data and all.
+
+        Every other topic may be public.
+        """
+        return name in (self.dead_letters, self.ledger, self.in_flight) or name.endswith(".raw")
+
     @property
     def dead_letters(self) -> str:
         """Packets that cannot be understood, with bytes and reason."""

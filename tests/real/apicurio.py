@@ -10,7 +10,6 @@ import signal
 import subprocess
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -40,6 +39,8 @@ class RealRegistry:
         return f"http://127.0.0.1:{port}{API}"
 
     def up(self, wait_s: float = 60.0) -> None:
+        if self._process is not None:
+            return
         options = {"quarkus.http.port": self.port, "quarkus.http.host": "127.0.0.1", "quarkus.log.level": "WARN"}
         options["quarkus.datasource.jdbc.url"] = f"jdbc:h2:file:{self._directory}/registry"
         command = ["java", "-Xmx256m", "-XX:+UseSerialGC", *(f"-D{key}={value}" for key, value in options.items())]
@@ -72,9 +73,12 @@ class RealRegistry:
         body = {"schema": schema, **({"references": references} if references else {})}
         return int(self.ask(f"/subjects/{subject}/versions", body)["id"])
 
-    def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
+    def put(self, path: str, body: dict[str, Any]) -> Any:
+        return self.ask(path, body, "PUT")
+
+    def ask(self, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
+        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"}, method=method)
         with urllib.request.urlopen(request, timeout=20) as answer:
             return json.load(answer)
 

@@ -18,11 +18,9 @@ from broker.archive import simulate
 from broker.cli.main import tocsin
 from broker.cli.run import service
 from broker.client import subscribe
-from broker.core.batch import FilePacket
 from broker.core.config import load
 from broker.core.errors import Stop, TocsinError
 from broker.core.metrics import Recorded
-from broker.core.schemas import frame_prefix
 from broker.core.topics import Topics
 from broker.deliver.kafka import sink
 from broker.deliver.raw import copy_to_kafka
@@ -30,12 +28,12 @@ from tests.faults.verifier import verify_kafka
 
 from .apicurio import RealRegistry
 from .guarded import PASSWORD, USER, GuardedKafka
+from .serving import SURVEYS, in_files, no_models, packets, serving
 
 pytestmark = pytest.mark.kafka
 
 CONFIGS = Path(__file__).parents[2] / "deploy" / "config"
-SURVEYS = ("ztf", "lsst")
-FAULTS = {
+FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "wrong password": ("GOOD", {"password": "Passw0rd-wrong"}, r"refuses the login: .*invalid credentials"),
     "unknown user": ("GOOD", {"username": "nobody"}, r"refuses the login: .*invalid credentials"),
     "wrong mechanism": ("GOOD", {"mechanism": "SCRAM-SHA-256"}, r"refuses the login: .*SCRAM-SHA-512"),
@@ -56,9 +54,7 @@ def environment(guarded: GuardedKafka, listener: str = "GOOD", **more: Any) -> d
     if table["client"].get("ssl.ca.location") == "other":
         table["client"] = {"ssl.ca.location": str(guarded.other_ca)}
     text = {name: value if isinstance(value, str) else json.dumps(value) for name, value in table.items()}
-    none = json.dumps({survey: [] for survey in SURVEYS})
-    models = {"TOCSIN_SCORE__CLASSIFIERS": none, "TOCSIN_SCORE__ANOMALY": none.replace("[]", '""')}
-    return {**{f"TOCSIN_KAFKA__{name.upper()}": value for name, value in text.items()}, **models}
+    return {**{f"TOCSIN_KAFKA__{name.upper()}": value for name, value in text.items()}, **no_models()}
 
 
 @pytest.fixture
@@ -100,9 +96,11 @@ def test_the_service_runs_with_the_ready_made_file(
         monkeypatch.setenv("TOCSIN_REGISTRY__SURVEY_URL", registry.url)
     overrides = {"source.topics": [topic], "source.group": f"{USER}-{prefix}", "output.prefix": prefix}
     settings = load(CONFIGS / f"{survey}.toml", overrides)
-    packets = framed(survey, registry, 40)
-    assert copy_to_kafka(packets, settings.kafka.librdkafka(), topic, partitions=2) == 40
-    deliver(settings, 40)
+    number = registry.register("alert-packet", simulate.schema("lsst").decode()) if survey == "lsst" else None
+    values = in_files(packets(survey, 40, schema_id=number))
+    assert copy_to_kafka(values, settings.kafka.librdkafka(), topic, partitions=2) == 40
+    with serving(settings) as running:
+        running.until(lambda: running.received == 40)
     assert verify_kafka(guarded.plain, [topic], prefix, SURVEYS).sound
     with subscribe(Topics(prefix).all(survey), from_="earliest", once=True) as alerts:
         assert {alert["source"]["topic"] for alert in alerts} == {topic}
@@ -110,34 +108,6 @@ def test_the_service_runs_with_the_ready_made_file(
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert (found["received"], found["dead_lettered"]) == (40, {})
-
-
-def framed(survey: str, registry: RealRegistry, count: int) -> list[FilePacket]:
-    """Return simulated packets; Rubin's with the id that the registry gave their schema."""
-    values = [packet.value for packet in simulate.night(survey, count, 3)]
-    if survey == "lsst":
-        number = registry.register("alert-packet", simulate.schema("lsst").decode())
-        values = [frame_prefix(number) + value[5:] for value in values]
-    return [FilePacket("/night", record, value) for record, value in enumerate(values)]
-
-
-def deliver(settings: Any, packets: int) -> None:
-    """Run the service until so many packets are committed."""
-    stop, metrics = threading.Event(), Recorded()
-
-    def watch() -> None:
-        for _ in range(600):
-            if stop.wait(0.1) or metrics.counters.get(("alerts_received_total", ()), 0) >= packets:
-                break
-        stop.set()
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        assert service(settings, metrics, stop).received == packets
-    finally:
-        stop.set()
-        watcher.join()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
