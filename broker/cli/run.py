@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from broker.cli import assemble, candidates
+from broker.cli.loading import loading
 from broker.core import logs
 from broker.core.config import Settings, load
 from broker.core.errors import TocsinError
@@ -20,6 +21,7 @@ from broker.core.topics import Topics
 
 if TYPE_CHECKING:
     from broker.core.metrics import Metrics
+    from broker.core.outcomes import Step
     from broker.deliver.loop import Totals
 
 log = logging.getLogger("tocsin.run")
@@ -140,7 +142,10 @@ def service(
 
     topics = Topics(settings.output.prefix)
     kafka = settings.kafka.librdkafka()
-    step = assemble.pipeline(settings, metrics, shadows=candidates.shadows(settings), timer=timer)
+
+    def make() -> Step:
+        return assemble.pipeline(settings, metrics, shadows=candidates.shadows(settings), timer=timer)
+
     source = KafkaSource(
         kafka,
         topics=settings.source.topics,
@@ -149,7 +154,10 @@ def service(
         metrics=metrics,
     )
     tell_ready(lambda: source.assigned)
-    with closing(claim_member(settings.source.group, settings.run.cache_dir, settings.run.member)) as member:
+    with (
+        closing(claim_member(settings.source.group, settings.run.cache_dir, settings.run.member)) as member,
+        loading(make, stop) as step,
+    ):
         return deliver(
             source,
             step,

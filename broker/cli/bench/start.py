@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -27,7 +26,7 @@ from broker.core.errors import TocsinError
 from broker.core.topics import Topics
 
 TOCSIN = (sys.executable, "-c", "from broker.cli.main import main; main()")
-TIMEOUT_S = 120.0
+TIMEOUT_S = 300.0  # the first start may compile
 PACKETS = 64
 MILESTONES = {"listening": "listening", "partitions assigned": "group joined", "models loaded": "models loaded"}
 IMPORTS = "import broker.cli.run, broker.pipeline, broker.deliver.kafka, broker.deliver.loop, broker.serve.http"
@@ -86,16 +85,15 @@ def _start(bootstrap: str, survey: str) -> Json:
     with _reader(bootstrap, survey, name) as reader:
         began = time.time()
         command = [*TOCSIN, "run", "--brokers", bootstrap, "--topic", survey, "--group", name, "--prefix", name]
-        service = subprocess.Popen([*command, "--port", "0"], stderr=subprocess.PIPE, text=True)
         lines: list[str] = []
-        listening = threading.Thread(target=lambda: lines.extend(service.stderr or ()))
-        listening.start()
-        try:
-            first = _first(reader, service)
-        finally:
-            service.send_signal(signal.SIGTERM)
-            service.wait()
-            listening.join()
+        with subprocess.Popen([*command, "--port", "0"], stderr=subprocess.PIPE, text=True) as service:
+            listening = threading.Thread(target=lambda: lines.extend(service.stderr or ()))
+            listening.start()
+            try:
+                first = _first(reader, service)
+            finally:
+                service.terminate()
+                listening.join()
     reached = {name: when - began for name, when in _milestones(lines)} | {"first annotation": first - began}
     return dict(sorted(reached.items(), key=lambda item: item[1]))
 

@@ -180,6 +180,7 @@ class KafkaSource:
         self._forget()
         self._disown()
         self._joined, self._assigned = True, partitions
+        log.info("%d partitions assigned", len(partitions))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Drop everything that is not committed; the same when the partitions were lost."""
