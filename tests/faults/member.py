@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from broker.core.batch import PacketBatch
+from broker.core.errors import TocsinError
 from broker.core.metrics import Recorded
 from broker.core.topics import Topics
 from broker.deliver.files import FileSink, FileSource
@@ -103,4 +104,7 @@ def main(options: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    try:
+        main(json.loads(sys.argv[1]))
+    except TocsinError as error:
+        sys.exit(f"Error: {error}")
