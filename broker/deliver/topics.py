@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AclOperation, AdminClient, NewTopic
 
 from broker.core.errors import TocsinError, Wait
 from broker.core.kafka import Refusal, client
@@ -102,6 +102,23 @@ def create(config: dict[str, Any], wanted: Sequence[TopicSpec], *, timeout_s: fl
     made = [name for name, future in futures.items() if _made(name, future)]
     _wait_until_known(admin, made, timeout_s)
     return made
+
+
+def unwritable(config: dict[str, Any], names: Iterable[str], *, timeout_s: float = 10.0) -> list[str]:
+    """Return those of the topics that Kafka says we may not write to; none where it does not say."""
+    admin = AdminClient(plain(config))
+    asked = TopicCollection(sorted(names))
+    found = []
+    for name, future in admin.describe_topics(
+        asked, include_authorized_operations=True, request_timeout=timeout_s
+    ).items():
+        try:
+            allowed = future.result().authorized_operations
+        except KafkaException:
+            allowed = []
+        if allowed is not None and AclOperation.WRITE not in allowed:
+            found.append(name)
+    return found
 
 
 def _made(name: str, future: Any) -> bool:

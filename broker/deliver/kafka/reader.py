@@ -9,7 +9,7 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from broker.core import schemas
-from broker.core.errors import TocsinError, Wait
+from broker.core.errors import Stop, TocsinError, Wait
 from broker.core.kafka import Refusal, client
 from broker.deliver import librdkafka
 
@@ -71,10 +71,17 @@ def read_messages(config: dict[str, Any], topics: Sequence[str]) -> Iterator[Mes
                 elif message.error().code() == KafkaError._PARTITION_EOF:
                     open_ends.discard(where)
                 else:
-                    raise KafkaException(message.error())
+                    _take_error(message.error(), message.topic())
             if time.monotonic() - heard > SILENCE_S:
                 raise Wait("Kafka does not answer: no end of a topic was seen")
     except KafkaException as error:
         raise Wait(f"Kafka does not answer: {error.args[0].str()}") from error
     finally:
         consumer.close()
+
+
+def _take_error(error: KafkaError, topic: str | None) -> None:
+    if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        raise Stop(f"Kafka refuses to let us read {topic}: {error.str()}")
+    if error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # the group is but a name that librdkafka asks for
+        raise KafkaException(error)

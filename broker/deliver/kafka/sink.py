@@ -24,7 +24,7 @@ from broker.deliver import deadletters, librdkafka
 from broker.deliver.files import done_in
 from broker.deliver.kafka.reader import read_records
 from broker.deliver.registry import Registry
-from broker.deliver.topics import create, spec
+from broker.deliver.topics import create, spec, unwritable
 from broker.deliver.types import Aborted, Commit, Done, Hook, Idle, no_hook
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class KafkaSink:
         self._producer: Producer | None = None
         self._starting: Producer | None = None
         self._known: set[str] = set()
-        self._failed: KafkaError | None = None
+        self._failed: tuple[KafkaError, str] | None = None  # a message's error, and its topic
         self._began = 0.0
         self._deadletter, self._ledger = latest("deadletter"), latest("ledger")
 
@@ -206,6 +206,11 @@ class KafkaSink:
             raise Stop(
                 f"the end of a transaction is unknown ({cause.str()}); run again to go on where it ended"
             ) from error
+        if cause.code() in _REFUSED:
+            of_topic = cause.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+            self._failed = cause, ", ".join(unwritable(self._config, self._known)) if of_topic else ""
+        elif cause.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            self._known.clear()
         if cause.fatal() or not cause.txn_requires_abort():
             self._producer = None  # made anew at the next commit; that rolls the transaction back
         raise Aborted(f"{what}: {cause.str()}") from error
@@ -231,14 +236,17 @@ class KafkaSink:
             except Aborted as error:
                 log.warning("the producer is made anew: %s", error)
                 self._producer = None
-        if failed is not None and failed.code() in _REFUSED:
-            raise Stop(f"Kafka refuses a message: {failed.str()}")
-        if failed is not None and failed.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+        if failed is None:
+            return
+        cause, topic = failed
+        if cause.code() in _REFUSED:
+            raise Stop(f"Kafka refuses {f'a message to {topic}' if topic else 'us'}: {cause.str()}")
+        if cause.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             self._known.clear()
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is not None and (self._failed is None or error.code() in _REFUSED):
-            self._failed = error
+            self._failed = error, message.topic()
             log.warning("a message to %s was not delivered: %s", message.topic(), error.str())
 
     # -- messages -----------------------------------------------------------------------------------------------
@@ -294,10 +302,8 @@ class KafkaSink:
                 except KafkaException as error:
                     cause = error.args[0]
                     if cause.code() in _REFUSED:
-                        self._failed = cause
-                        raise Aborted(
-                            f"message of {len(record.value)} bytes to {record.topic}: {cause.str()}"
-                        ) from error
+                        self._failed = cause, record.topic
+                        raise Aborted(f"message of {len(record.value)} bytes: {cause.str()}") from error
                     self._raise("send", cause, error)
         producer.poll(0)
 
