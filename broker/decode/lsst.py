@@ -72,6 +72,7 @@ _BAND_OF_LETTER[[ord(band) for band in SURVEYS["lsst"].bands]] = range(len(SURVE
 _KINDS = np.array([Point.DETECTION, Point.DETECTION, Point.FORCED, Point.LIMIT], dtype=np.int8)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a sender chooses the numbers: signalling NaN, too large for float32
 def convert(tables: Tables) -> tuple[AlertBatch, LightCurves, list[Problem]]:
     """Return A alerts with their raw light curves, and what is wrong with some of them.
 
@@ -105,8 +106,6 @@ def _alerts(tables: Tables, curves: LightCurves) -> tuple[AlertBatch, list[Probl
     solar_id = _solar_system_id(tables)
     flux = curves.flux_njy[at]
     is_negative = tables.alerts[:, _AT["diaSource.isNegative"]]
-    with np.errstate(over="ignore", invalid="ignore"):
-        reliability = tables.floats(_AT["diaSource.reliability"]).astype(np.float32)
     alerts = AlertBatch(
         survey="lsst",
         rows=tables.rows,
@@ -119,7 +118,7 @@ def _alerts(tables: Tables, curves: LightCurves) -> tuple[AlertBatch, list[Probl
         band=curves.band[at],
         flux_njy=flux,
         flux_err_njy=curves.flux_err_njy[at],
-        real_bogus=reliability,
+        real_bogus=tables.floats(_AT["diaSource.reliability"]).astype(np.float32),
         star_galaxy=np.full(len(ra), np.nan, dtype=np.float32),
         ref_distance_arcsec=np.full(len(ra), np.nan, dtype=np.float32),
         solar_system=(solar_id != 0) | np.array([name != "" for name in designation], dtype=np.bool_),

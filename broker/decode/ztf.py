@@ -83,6 +83,7 @@ _POSITIVE = np.array([code("t"), code("1")])
 _NEGATIVE = np.array([code("f"), code("0")])
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a sender chooses the numbers: signalling NaN, too large for float32
 def convert(tables: Tables) -> tuple[AlertBatch, LightCurves, list[Problem]]:
     """Return A alerts with their raw light curves, and what is wrong with some of them.
 
@@ -111,11 +112,10 @@ def _curves(tables: Tables) -> LightCurves:
     words, values = tables.points, tables.points.view(np.float64)
     tag = words[:, _TAG]
     forced = np.flatnonzero(tag == _FORCED)
-    with np.errstate(over="ignore", invalid="ignore"):
-        flux, err = _magnitudes(words, values)
-        scale = 10.0 ** (0.4 * (NJY_ZERO_POINT - _known(values[forced, _SIGN_OR_ZERO_POINT])))
-        flux[forced] = _known(values[forced, _FLUX]) * scale
-        err[forced] = _known(values[forced, _ERR]) * scale
+    flux, err = _magnitudes(words, values)
+    scale = 10.0 ** (0.4 * (NJY_ZERO_POINT - _known(values[forced, _SIGN_OR_ZERO_POINT])))
+    flux[forced] = _known(values[forced, _FLUX]) * scale
+    err[forced] = _known(values[forced, _ERR]) * scale
     limit = (tag == _PRV) & np.isnan(values[:, _FLUX])
     kind = np.where(limit, np.int8(Point.LIMIT), np.int8(Point.DETECTION))
     kind[forced] = Point.FORCED
@@ -204,8 +204,7 @@ def _first_score(tables: Tables, newer: str, older: str) -> NDArray[np.float32]:
 
 def _not_negative(values: Floats) -> NDArray[np.float32]:
     """Return scores and distances (A,), NaN where ZTF writes -999 or nothing."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.where(values >= 0, values, np.nan).astype(np.float32)
+    return np.where(values >= 0, values, np.nan).astype(np.float32)
 
 
 def _programid(tables: Tables) -> NDArray[np.int16]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import tracemalloc
 from collections.abc import Callable
@@ -64,6 +65,28 @@ def test_a_damaged_container_ends_as_one_last_packet(tmp_path: Path) -> None:
     assert len(packets) == 9
     assert packets[8].endswith(b"\4\2damaged")
     assert read.count([path]) == 9
+
+
+@pytest.mark.parametrize("limit", [read.PACKET_LIMIT, 500])
+@pytest.mark.parametrize("damage", [b"junk", b"junk" * 300, b"\4\xff\xff\xff\x0f"])
+def test_a_damaged_block_takes_no_other_with_it(tmp_path: Path, limit: int, damage: bytes) -> None:
+    data = container(range(40), per_block=2)
+    sync = data[-16:]
+    blocks = data.split(sync)
+    blocks[6] = damage + blocks[6]
+    path = tmp_path / "many.avro"
+    path.write_bytes(sync.join(blocks))
+    packets = values(path, limit=limit)
+    good = [numbers_of(packet) for packet in packets if damage[:4] not in packet]
+    assert good == [[n] for n in range(40) if n not in (10, 11)]
+    assert len(packets) == 39
+
+
+def test_a_packet_in_gzip_is_untouched_and_no_archive(tmp_path: Path) -> None:
+    path = tmp_path / "packet.avro.gz"
+    path.write_bytes(gzip.compress(container([7])))
+    assert values(path) == [path.read_bytes()]
+    assert read.count([path]) == 1
 
 
 def test_directories_are_sorted_and_links_do_not_go_round(tmp_path: Path) -> None:

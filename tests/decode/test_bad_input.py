@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import struct
@@ -98,6 +99,15 @@ NULLS = {"type": "array", "items": "null"}
 # A record that has no bytes, but whose width a compiler would have to add up 2**39 times.
 WIDE = {"type": "fixed", "name": "wide", "size": 2**30}
 
+
+def no_points(count: int) -> bytes:
+    """A packet with a history of nulls: each byte of it would make a row of the tables."""
+    schema = json.loads(json.dumps(samples.ZTF_JSON))
+    history = next(f["type"][1] for f in schema["fields"] if f["name"] == "prv_candidates")
+    history["items"] = ["null", history["items"]]
+    return container(fastavro.parse_schema(schema), samples.ztf(prv_candidates=[None] * count))
+
+
 CASES: dict[str, tuple[bytes, Dead]] = {
     "no bytes": (b"", Dead.EMPTY),
     "wrong magic": (b"PAR1" + GOOD, Dead.BAD_MAGIC),
@@ -173,6 +183,16 @@ CASES: dict[str, tuple[bytes, Dead]] = {
         Dead.BOUND_EXCEEDED,
     ),
     "snappy bomb": (framed(samples.ZTF_JSON, b"\xff\xff\xff\xff\x0f" + bytes(4), b"snappy"), Dead.BOUND_EXCEEDED),
+    "gzip of nonsense": (b"\x1f\x8bnonsense", Dead.MALFORMED),
+    "gzip that is cut": (gzip.compress(GOOD)[:-9], Dead.MALFORMED),
+    "gzip with a wrong checksum": (gzip.compress(GOOD)[:-8] + bytes(8), Dead.MALFORMED),
+    "gzip within gzip": (gzip.compress(gzip.compress(GOOD)), Dead.BAD_MAGIC),
+    "gzip of nothing": (gzip.compress(b""), Dead.EMPTY),
+    "gzip of a cut packet": (gzip.compress(GOOD[:-1]), Dead.MALFORMED),
+    "bytes behind the gzip": (gzip.compress(GOOD) + b"!", Dead.TRAILING_BYTES),
+    "two packets in gzip": (gzip.compress(GOOD) + gzip.compress(GOOD), Dead.TRAILING_BYTES),
+    "gzip bomb": (gzip.compress(bytes(2 * 10**8)), Dead.BOUND_EXCEEDED),
+    "more points than bytes can hold": (no_points(20_000), Dead.BOUND_EXCEEDED),
     "right ascension is NaN": (container(samples.ZTF, samples.ztf(candidate={"ra": np.nan})), Dead.BAD_POSITION),
     "declination of 91": (container(samples.ZTF, samples.ztf(candidate={"dec": 91.0})), Dead.BAD_POSITION),
     "time is infinite": (container(samples.ZTF, samples.ztf(candidate={"jd": np.inf})), Dead.BAD_TIME),
@@ -262,6 +282,25 @@ def test_records_without_bytes_that_double_are_nothing() -> None:
     (decoded,), dead = Decoder(STORE)(batch([framed(doubling("null"), encoded())]))
     assert dead == []
     assert len(decoded.alerts) == 1
+
+
+def test_a_thousand_points_may_be_empty() -> None:
+    (decoded,), dead = Decoder(STORE)(batch([no_points(900)]))
+    assert dead == []
+    assert decoded.alerts.not_public.tolist() == [900]
+
+
+def test_a_batch_of_points_without_bytes_takes_no_memory() -> None:
+    values = [no_points(24_000)] * 200
+    decoder = Decoder(STORE)
+    decoder(batch(values[:1]))
+    tracemalloc.start()
+    decoded, dead = decoder(batch(values))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert decoded == [] or len(decoded[0].alerts) == 0
+    assert len(dead) == 200
+    assert peak < 64 * (1000 * 200 + sum(map(len, values)) // 16) + 10e6
 
 
 def test_ten_thousand_points() -> None:

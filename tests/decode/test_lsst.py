@@ -6,14 +6,17 @@ import json
 import math
 from typing import Any
 
+import fastavro
 import numpy as np
 import pytest
 
 from broker.core.batch import Kind
 from broker.decode import Decoded, Decoder, SchemaStore
+from broker.lightcurve import merge
 from tests.decode import samples
 from tests.decode.conftest import Real
-from tests.decode.oracle import batch, fastavro_reads, wire
+from tests.decode.oracle import batch, container, fastavro_reads, wire
+from tests.decode.versions import records
 
 
 class Small(SchemaStore):
@@ -62,6 +65,22 @@ def test_histories() -> None:
     assert curves.kind.tolist() == [Kind.DETECTION] * 11 + [Kind.FORCED, Kind.LIMIT]
     assert np.isnan(curves.flux_njy[11])
     assert (curves.mjd[12], curves.flux_njy[12], curves.flux_err_njy[12]) == (61099.0, 0.0, 7.5)
+
+
+def test_withdrawn_points_are_dropped_and_counted() -> None:
+    schema = json.loads(json.dumps(samples.LSST_JSON))
+    for record in records(schema).values():
+        if record["name"] in ("source", "forced"):
+            record["fields"].append({"name": "timeWithdrawnMjdTai", "type": ["null", "double"]})
+    points = [samples.source(midpointMjdTai=61000.0 + i, timeWithdrawnMjdTai=[None, 61104.0][i % 2]) for i in range(5)]
+    forced = {"midpointMjdTai": 60999.0, "psfFlux": 1.0, "psfFluxErr": 3.0, "band": "y", "timeWithdrawnMjdTai": 61104.0}
+    record = samples.lsst(prvDiaSources=points, prvDiaForcedSources=[forced])
+    (found,), dead = Decoder(SchemaStore(package=False))(batch([container(fastavro.parse_schema(schema), record)]))
+    assert dead == []
+    assert np.isnan(found.curves.flux_njy).tolist() == [False, False, True, False, True, False, True]
+    clean, dropped = merge(found.curves, 6)
+    assert clean.counts.tolist() == [4]
+    assert dropped.not_finite.tolist() == [3]
 
 
 @pytest.mark.parametrize(
