@@ -11,6 +11,7 @@ import pytest
 from broker.cli.kafkaserver import free_port
 from tests.conftest import RealKafka, real_kafka
 
+from .clock import Clock
 from .proxy import Proxy
 from .service import Service, recoveries
 
@@ -48,6 +49,11 @@ def proxy(ports: dict[str, int]) -> Iterator[Proxy]:
     made = Proxy(ports["hidden"], ports["proxy"])
     yield made
     made.close()
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> Clock:
+    return Clock(tmp_path)
 
 
 @pytest.fixture

@@ -83,17 +83,17 @@ class Member:
 class Service:
     """Members of one group on one topic, and what they are fed."""
 
-    def __init__(self, kafka: RealKafka, folder: Path, *, mode: str = "kafka", partitions: int = 4, **config: Any):
+    def __init__(self, kafka: RealKafka, folder: Path, *, mode: str = "kafka", partitions: int = 4, more: Any = None):
         name = uuid.uuid4().hex[:8]
         self.kafka, self.folder, self.mode = kafka, folder, mode
         self.topic, self.group, self.prefix = kafka.topic("in", partitions), f"g{name}", f"t{name}"
-        self.config = {**kafka.config, "session.timeout.ms": 1500, "heartbeat.interval.ms": 300, **config}
+        self.config = {**kafka.config, "session.timeout.ms": 1500, "heartbeat.interval.ms": 300, **(more or {})}
         self.sent = 0
         self.members: list[Member] = []
         self.log = folder / f"{name}.log"
 
-    def feed(self, count: int) -> None:
-        self.kafka.send(self.topic, [packet(n) for n in range(self.sent, self.sent + count)])
+    def feed(self, count: int, partition: int | None = None) -> None:
+        self.kafka.send(self.topic, [packet(n) for n in range(self.sent, self.sent + count)], partition)
         self.sent += count
 
     @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from .service import FULL, Member, Service, recoveries
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-SLOW = {"pause_s": 0.02, "batch": 20}
+SLOW: dict[str, Any] = {"pause_s": 0.02, "batch": 20}
 
 
 def test_one_four_two_members(service: Service) -> None:

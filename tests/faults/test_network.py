@@ -23,7 +23,7 @@ LONG_S = 8.0
 def behind(kafka: RealKafka, proxy: Proxy, tmp_path: Path) -> Iterator[Service]:
     """A service that knows Kafka only through the proxy."""
     through = {"bootstrap.servers": f"127.0.0.1:{proxy.port}", "transaction.timeout.ms": 5000}
-    service = Service(kafka, tmp_path, **through)
+    service = Service(kafka, tmp_path, more=through)
     yield service
     proxy.set(CLEAR)
     service.close()

@@ -43,7 +43,7 @@ def humble(kafka: RealKafka, ports: dict[str, int], tmp_path: Path) -> Iterator[
         "bootstrap.servers": f"127.0.0.1:{ports['login']}", "security.protocol": "SASL_PLAINTEXT",
         "sasl.mechanism": "PLAIN", "sasl.username": USER, "sasl.password": PASSWORD,
     }  # fmt: skip
-    service = Service(kafka, tmp_path, **login)
+    service = Service(kafka, tmp_path, more=login)
     allow(kafka, ResourceType.TOPIC, service.topic, AclOperation.READ)
     allow(kafka, ResourceType.GROUP, service.group, AclOperation.READ)
     allow(kafka, ResourceType.TRANSACTIONAL_ID, "tocsin-", AclOperation.WRITE)

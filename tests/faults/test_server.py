@@ -52,7 +52,7 @@ def test_killed_and_restarted_on_its_disk(service: Service) -> None:
 @pytest.mark.parametrize("seconds", [2.5, TRANSACTION_S + 2.5], ids=["session", "transaction"])
 def test_paused_for_longer_than_a_timeout(kafka: RealKafka, tmp_path: Path, seconds: float) -> None:
     """SIGSTOP in the middle of transactions, for longer than the session lasts or than a transaction may."""
-    service = Service(kafka, tmp_path, **{"transaction.timeout.ms": int(TRANSACTION_S * 1000)})
+    service = Service(kafka, tmp_path, more={"transaction.timeout.ms": int(TRANSACTION_S * 1000)})
     try:
         members = [service.start(name, pause_s=0.02, batch=20) for name in ("one", "two")]
         for _ in range(5 if FULL else 1):

@@ -48,9 +48,20 @@ class Report:
         )
 
 
-def verify_kafka(bootstrap: str, source_topics: list[str], prefix: str, surveys: tuple[str, ...] = ("ztf",)) -> Report:
-    """Compare the packets on ``source_topics`` with what was published under ``prefix``."""
-    inputs = [(m.topic(), m.partition(), m.offset()) for m in _messages(bootstrap, source_topics)]
+def read_inputs(bootstrap: str, topics: list[str]) -> list[Place]:
+    """Return the place of every packet on ``topics``."""
+    return [(m.topic(), m.partition(), m.offset()) for m in _messages(bootstrap, topics)]
+
+
+def verify_kafka(
+    bootstrap: str,
+    source_topics: list[str],
+    prefix: str,
+    surveys: tuple[str, ...] = ("ztf",),
+    inputs: list[Place] | None = None,
+) -> Report:
+    """Compare the packets on ``source_topics`` (or ``inputs``) with what was published under ``prefix``."""
+    inputs = read_inputs(bootstrap, source_topics) if inputs is None else inputs
     annotations = _records(bootstrap, [f"{prefix}.{survey}.all" for survey in surveys], "annotation")
     dead = _records(bootstrap, [f"{prefix}.dead-letters"], "deadletter")
     ledgers = list(_records(bootstrap, [f"{prefix}.ledger"], "ledger"))

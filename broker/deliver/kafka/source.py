@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,7 @@ class KafkaSource:
         tonight: Callable[[], date] = lambda: datetime.now(UTC).date(),
     ) -> None:
         self._names, self._nights, self._tonight = list(topics), nights, tonight
+        self._night = date.min
         self._refresh_s, self._refresh_at = refresh_s, 0.0
         self._metrics, self._lag_at = metrics, 0.0
         self._away = librdkafka.Away(log, config)
@@ -157,7 +159,10 @@ class KafkaSource:
             return
         self._refresh_at = time.monotonic() + self._refresh_s
         self._away.back()
-        wanted = expand(self._names, self._tonight(), self._nights)
+        tonight = self._tonight()
+        self._night = max(self._night, tonight)  # a clock that is set back across midnight drops no topic
+        windows = [expand(self._names, day, self._nights) for day in (tonight, self._night)]
+        wanted = list(dict.fromkeys(chain(*windows)))
         missing = [name for name in wanted if name not in there]
         if missing != self._missing and missing:
             log.warning("waiting for topics that do not exist yet: %s", ", ".join(missing))
