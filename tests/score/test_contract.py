@@ -18,6 +18,7 @@ from broker.score import GridRequest, Scorer
 from broker.score import card as cards
 from broker.score.anomaly import Anomaly
 from broker.score.classify import Classifier
+from broker.score.scorer import choose_device
 
 Curves = Callable[..., LightCurves]
 Smooth = Callable[[GridRequest, str], Interpolated]
@@ -246,12 +247,22 @@ def test_a_gpu_that_is_not_there_is_said() -> None:
         Scorer.load("lsst", ["lsst-gru"], None, device="cuda")
 
 
+@pytest.mark.parametrize(
+    ("name", "there", "chosen"), [("auto", True, "cuda"), ("auto", False, "cpu"), ("cpu", True, "cpu")]
+)
+def test_the_device_is_a_setting(monkeypatch: pytest.MonkeyPatch, name: str, there: bool, chosen: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    assert choose_device(name).type == chosen
+    assert torch.backends.cudnn.allow_tf32 == (chosen == "cpu")
+
+
 @pytest.mark.gpu
 def test_the_gpu_gives_the_same_numbers(name: str, make_curves: Curves, smooth: Smooth) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no GPU here")
     scorer = load(name)
-    cuda = torch.device("cuda")
+    cuda = choose_device("cuda")
     if scorer.classifiers:
         other = dataclasses.replace(scorer, classifiers=(Classifier.load(name, cuda),))
     else:
