@@ -10,6 +10,8 @@ import click
 
 from broker.cli import where as places
 from broker.core.errors import TocsinError
+from broker.deliver.kafka.reader import read_messages
+from broker.deliver.outputs import DirectoryOutputs
 from broker.deliver.recount import EXAMPLES, recount_directory, recount_kafka
 
 
@@ -45,7 +47,8 @@ def ledger(
     if where == "kafka":
         found = recount_kafka(*places.kafka_of(config, brokers, prefix), verify_source=verify_source)
     else:
-        packets = _count_inputs(where, sources) if verify_source else None
+        client, _ = places.kafka_of(config, brokers, prefix)
+        packets = _count_inputs(where, sources, client) if verify_source else None
         found = recount_directory(Path(where), source_packets=packets)
     click.echo(json.dumps(found) if as_json else table(found))
     if not found["balanced"]:
@@ -57,8 +60,8 @@ def table(found: dict[str, Any]) -> str:
     rows = [("received", found["received"]), ("scored", found["scored"])]
     for outcome in ("unscored", "filtered", "dead_lettered"):
         rows += [(f"{outcome.replace('_', '-')}: {reason}", n) for reason, n in found[outcome].items()]
-    for name in ("expired", "missing", "doubled", "unknown"):
-        rows += [(name, found[name])] if found[name] else []
+    for name in ("retried", "expired", "expired_outputs", "missing", "doubled", "unknown"):
+        rows += [(name.replace("_", " "), found[name])] if found[name] else []
     rows += [(f"source: {name.replace('_', ' ')}", n) for name, n in found.get("source", {}).items()]
     lines = [f"{name:<28} {n:>10,}" for name, n in rows]
     lines += [f"for example {place}" for place in found["examples"]]
@@ -70,13 +73,15 @@ def table(found: dict[str, Any]) -> str:
 
 
 INPUTS = "inputs.txt"
-"""File in a replay's directory: the absolute paths that it was given, one a line, over all its runs."""
+"""File in a replay's directory: absolute paths and ``kafka:TOPIC`` that it was given, one a line, over all its runs."""
+PART = "# a part of it, or several rounds"
+KAFKA = "kafka:"
 
 
-def note_inputs(directory: Path, paths: list[Path]) -> None:
+def note_inputs(directory: Path, names: list[str], *, whole: bool = True) -> None:
     """Remember what a replay was given, so that an input that was never read is missed."""
     directory.mkdir(parents=True, exist_ok=True)
-    given = dict.fromkeys([*_noted(directory), *(str(path.absolute()) for path in paths)])
+    given = dict.fromkeys([*_noted(directory), *names, *([] if whole else [PART])])
     (directory / INPUTS).write_text("".join(f"{path}\n" for path in given))
 
 
@@ -85,11 +90,25 @@ def _noted(directory: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def _count_inputs(where: str, sources: tuple[Path, ...]) -> int:
+def _count_inputs(where: str, sources: tuple[Path, ...], client: dict[str, Any]) -> int:
     """Count packets anew, by the archive's own count: of the given sources, else of what the replay was given."""
     from broker.archive import read
 
-    given = list(sources) or [Path(path) for path in _noted(Path(where))]
-    if not given:
+    noted = [] if sources else _noted(Path(where))
+    if not sources and not noted:
         raise TocsinError(f"{where} does not say what it was made of: name the inputs with --source")
-    return read.count(given)
+    if PART in noted:
+        raise TocsinError(f"{where} holds a part of its inputs, or several rounds: their count says nothing of it")
+    topics = [name.removeprefix(KAFKA) for name in noted if name.startswith(KAFKA)]
+    paths = list(sources) or [Path(name) for name in noted if not name.startswith(KAFKA)]
+    return read.count(paths) + (_count_topics(Path(where), topics, client) if topics else 0)
+
+
+def _count_topics(directory: Path, topics: list[str], client: dict[str, Any]) -> int:
+    """Count the packets on topics up to the last one that the replay has of each partition."""
+    last: dict[tuple[str, int], int] = {}
+    for entry in DirectoryOutputs(directory).ledgers():
+        for r in entry["sources"]:
+            last[r["topic"], r["partition"]] = max(r["last"], last.get((r["topic"], r["partition"]), -1))
+    found = ((m.topic(), m.partition(), m.offset()) for m in read_messages(client, topics))
+    return sum(offset <= last.get((topic, partition), -1) for topic, partition, offset in found)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from broker import __version__
 from broker.core.outcomes import Outcomes
 from broker.core.reasons import Outcome
-from broker.deliver.types import Intake, Range
+from broker.deliver.types import Intake, Place, Range
+
+DEAD = Outcome.DEAD_LETTERED.name.lower()
 
 
 def ranges(topics: Iterable[str], partitions: Iterable[int], offsets: Iterable[int]) -> list[Range]:
@@ -37,22 +40,49 @@ def _runs(offsets: list[int]) -> list[tuple[int, int]]:
 
 def record(intake: Intake, outcomes: Outcomes, member: str) -> dict[str, Any]:
     """Return the record, in the schema ``ledger``, of the transaction that commits ``intake`` as ``outcomes``."""
-    batch = intake.batch
-    partitions, offsets = batch.partitions.tolist(), batch.offsets.tolist()
-    ended = Counter(zip(outcomes.code.tolist(), outcomes.reason, strict=True))
-    filtered = [row for row, code in enumerate(outcomes.code.tolist()) if code == Outcome.FILTERED]
+    batch, first_time = intake.batch, not intake.retried
+    places = [Place(*at) for at in zip(batch.topics, batch.partitions.tolist(), batch.offsets.tolist(), strict=True)]
+    ends = list(zip(outcomes.code.tolist(), outcomes.reason, strict=True))
+    ended = Counter(ends if first_time else ())
     return {
         "member": member,
         "brokerVersion": __version__,
         "timestamp": int(time.time() * 1000),
-        "sources": [r._asdict() for r in ranges(batch.topics, partitions, offsets)],
+        "sources": [r._asdict() for r in (ranges(*zip(*places, strict=True)) if places and first_time else ())],
         "gaps": [gap._asdict() for gap in intake.gaps],
-        "received": len(batch),
+        "received": sum(ended.values()),
         "scored": sum(n for (code, _), n in ended.items() if code == Outcome.SCORED),
         "unscored": {reason: n for (code, reason), n in ended.items() if code == Outcome.UNSCORED},
         "deadLettered": {reason: n for (code, reason), n in ended.items() if code == Outcome.DEAD_LETTERED},
         "filtered": [
-            {"topic": batch.topics[i], "partition": partitions[i], "offset": offsets[i], "reason": outcomes.reason[i]}
-            for i in filtered
+            {**place._asdict(), "reason": reason}
+            for place, (code, reason) in zip(places, ends, strict=True)
+            if code == Outcome.FILTERED and first_time
+        ],
+        "retried": [
+            {**place._asdict(), "outcome": Outcome(code).name.lower(), "reason": reason}
+            for place, (code, reason) in zip(places, ends, strict=True)
+            if not first_time
         ],
     }
+
+
+@dataclass(slots=True)
+class Chains:
+    """What became of each packet that was retried: (outcome, reason) after (outcome, reason), by source."""
+
+    ends: dict[Place, list[tuple[str, str]]] = field(default_factory=dict)
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Take a ledger record; they must come in their order."""
+        for end in entry.get("retried", ()):  # version 1.0 has none
+            self.ends.setdefault(place_of(end), []).append((end["outcome"], end["reason"]))
+
+    def is_open(self, place: Place) -> bool:
+        """Tell whether a dead letter is still the packet's end."""
+        return place not in self.ends or self.ends[place][-1][0] == DEAD
+
+
+def place_of(record: dict[str, Any]) -> Place:
+    """Return the source that a record of ours names."""
+    return Place(record["topic"], record["partition"], record["offset"])

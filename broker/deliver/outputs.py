@@ -13,6 +13,7 @@ from broker.core.bands import SURVEYS
 from broker.core.errors import TocsinError
 from broker.core.topics import Topics
 from broker.deliver.files import MANIFEST, read_manifest
+from broker.deliver.kafka.ends import oldest_kept, settle
 from broker.deliver.kafka.reader import read_messages, read_records
 
 
@@ -29,6 +30,10 @@ class Outputs(Protocol):
 
     def ledgers(self) -> Iterator[dict[str, Any]]:
         """Yield every ledger record."""
+        ...
+
+    def forgotten(self) -> tuple[int, int]:
+        """Return before when outputs, and before when ledger records, may have been deleted, Unix ms; 0 for never."""
         ...
 
 
@@ -59,6 +64,10 @@ class DirectoryOutputs:
         for line, _ in read_manifest(self.directory):
             yield line["ledger"]
 
+    def forgotten(self) -> tuple[int, int]:
+        """Return that nothing is ever deleted."""
+        return 0, 0
+
     def _records(self, folder: str) -> Iterator[dict[str, Any]]:
         for line, _ in read_manifest(self.directory):
             for name in line["segments"]:
@@ -76,16 +85,26 @@ class KafkaOutputs:
 
     def annotations(self) -> Iterator[dict[str, Any]]:
         """Yield every annotation of every survey's ``all`` topic."""
-        names = [self.topics.all(survey) for survey in SURVEYS]
-        return (record for record, _ in read_records(self.config, names, "annotation"))
+        settle(self.config, self._annotated)
+        return (record for record, _ in read_records(self.config, self._annotated, "annotation"))
 
     def dead_letters(self) -> Iterator[dict[str, Any]]:
         """Yield every dead letter."""
+        settle(self.config, [self.topics.dead_letters])
         return (record for record, _ in read_records(self.config, [self.topics.dead_letters], "deadletter"))
 
     def ledgers(self) -> Iterator[dict[str, Any]]:
         """Yield every ledger record."""
         return (record for record, _ in read_records(self.config, [self.topics.ledger], "ledger"))
+
+    def forgotten(self) -> tuple[int, int]:
+        """Return before when Kafka may have deleted outputs, and ledger records."""
+        outputs = oldest_kept(self.config, [*self._annotated, self.topics.dead_letters])
+        return outputs, oldest_kept(self.config, [self.topics.ledger])
+
+    @property
+    def _annotated(self) -> list[str]:
+        return [self.topics.all(survey) for survey in SURVEYS]
 
     def sources(self, names: list[str]) -> Iterator[tuple[str, int, int]]:
         """Yield (topic, partition, offset) of every packet on the source topics ``names``."""

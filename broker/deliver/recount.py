@@ -6,23 +6,29 @@ the ledger records name.
 
 from __future__ import annotations
 
+import sys
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from broker.core.batch import Ints
+from broker.core.errors import Wait
 from broker.core.topics import Topics
 from broker.deliver import ledger
+from broker.deliver.ledger import DEAD, place_of
 from broker.deliver.outputs import DirectoryOutputs, KafkaOutputs, Outputs
-from broker.deliver.types import Range
+from broker.deliver.types import Place, Range
 
 EXAMPLES = 5
+SLACK_MS = 60_000
+"""Between the clocks of members: a record may be as much younger than an output that lies behind its own."""
 Found = dict[str, Any]
-Place = tuple[str, int, int]
 
 
 @dataclass(slots=True)
@@ -45,6 +51,51 @@ class _Places:
     def columns(self) -> Ints:
         """Return (2, n): where, offset."""
         return np.array([self.where, self.offset], np.int64)
+
+
+class _End(NamedTuple):
+    """How a packet ended, and when that was written, Unix ms."""
+
+    outcome: str
+    reason: str
+    place: Place
+    time_ms: int
+
+
+class _Columns:
+    """What is matched: the ledger's sources, the packets' ends, and the sources as the ledger names them afterwards.
+
+    ``old_sources`` and ``old_ends`` are those whose counterpart may have been deleted since.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[str, int], int] = {}
+        self.tables = [_Places(self._numbers) for _ in range(5)]
+        self.sources, self.ends, self.later, self.old_sources, self.old_ends = self.tables
+        self._labels: dict[tuple[str, str], int] = {}
+        self._label = array("q")
+
+    def add_end(self, end: _End, *, old: bool) -> None:
+        self.ends.add(*end.place)
+        self._label.append(self._labels.setdefault((end.outcome, end.reason), len(self._labels)))
+        if old:
+            self.old_ends.add(*end.place)
+
+    def counted(self, rows: Ints) -> Found:
+        """Return how many of the ends in ``rows`` (n,) are of each kind."""
+        by_label = np.bincount(np.array(self._label, np.int64)[rows], minlength=len(self._labels)).tolist()
+        found: Found = {"scored": sum(by_label[i] for (outcome, _), i in self._labels.items() if outcome == "scored")}
+        for kind in ("unscored", "filtered", DEAD):
+            pairs = sorted(
+                (reason, by_label[i]) for (o, reason), i in self._labels.items() if o == kind and by_label[i]
+            )
+            found[kind] = dict(pairs)
+        return found
+
+    def places(self, columns: Ints) -> list[Place]:
+        """Return ``columns`` (2, n) as places."""
+        names = list(self._numbers)
+        return [Place(names[where][0], names[where][1], offset) for where, offset in columns.T.tolist()]
 
 
 def recount_directory(directory: Path, *, source_packets: int | None = None) -> Found:
@@ -98,84 +149,122 @@ def recount(outputs: Outputs) -> Found:
     -------
     dict
         ``received``, ``scored``, ``unscored`` {reason: n}, ``filtered`` {reason: n}, ``dead_lettered`` {reason: n},
-        ``balanced``; ``transactions``; ``gaps`` (expired ranges) and ``expired`` (their packets); ``missing`` (sources
-        without an end), ``doubled`` (ends too many), ``unknown`` (ends without a source), and up to five
-        ``examples`` of them; ``redelivered``: the ranges that several transactions name, each with ends of its own (the
-        group's offsets were set back). They count as doubled too: a subscriber sees them twice.
+        ``balanced``; ``retried`` (packets that are counted as what a retry made of them); ``transactions``; ``gaps``
+        (ranges that expired unread) and ``expired`` (their packets); ``expired_outputs`` (received, but Kafka may have
+        deleted the annotation or dead letter since); ``missing`` (sources without an end), ``doubled`` (ends too many),
+        ``unknown`` (ends without a source), and up to five ``examples`` of them; ``redelivered``: the ranges that
+        several transactions name, each with ends of its own (the group's offsets were set back). They count as doubled
+        too: a subscriber sees them twice.
+
+    Raises
+    ------
+    Wait
+        Kafka does not answer; dead letters were retried meanwhile.
     """
-    numbers: dict[tuple[str, int], int] = {}
-    sources, ends, later = _Places(numbers), _Places(numbers), _Places(numbers)
-    labels: dict[tuple[str, str], int] = {}
-    label = array("q")
+    columns = _Columns()
     gaps: set[Range] = set()
     transactions = 0
     filtered: list[dict[str, Any]] = []
+    chains, chains_later = ledger.Chains(), ledger.Chains()
     for entry in outputs.ledgers():
         transactions += 1
-        sources.add_ranges(entry["sources"])
+        chains.add(entry)
+        columns.sources.add_ranges(entry["sources"])
         gaps.update(Range(**gap) for gap in entry["gaps"])
         filtered += entry["filtered"]
-    for outcome, reason, place in _ends(outputs, filtered):
-        ends.add(place["topic"], place["partition"], place["offset"])
-        label.append(labels.setdefault((outcome, reason), len(labels)))
+    outputs_ms, ledger_ms = outputs.forgotten()
+    for end in _ends(outputs, filtered, chains, cut=outputs_ms > 0):
+        columns.add_end(end, old=end.time_ms <= ledger_ms)
     for entry in outputs.ledgers():  # again: what was committed while the outputs were read
-        later.add_ranges(entry["sources"])
-    counted, problems = _match(sources.columns(), ends.columns(), later.columns(), np.array(label, np.int64), numbers)
-    by_label = np.bincount(counted, minlength=len(labels)).tolist()
-    found: Found = {"received": problems.pop("received")}
-    found["scored"] = sum(by_label[i] for (outcome, _), i in labels.items() if outcome == "scored")
-    for outcome in ("unscored", "filtered", "dead_lettered"):
-        pairs = sorted((reason, by_label[i]) for (o, reason), i in labels.items() if o == outcome and by_label[i])
-        found[outcome] = dict(pairs)
-    found["balanced"] = not (problems["missing"] or problems["doubled"] or problems["unknown"])
+        columns.later.add_ranges(entry["sources"])
+        chains_later.add(entry)
+        if outputs_ms and unix_ms(entry["timestamp"]) <= outputs_ms + SLACK_MS:
+            columns.old_sources.add_ranges(entry["sources"])
+    if chains_later != chains:
+        raise Wait("dead letters were retried while they were counted: count again")
     return {
-        **found,
+        **_match(columns),
+        "retried": len(chains.ends),
         "transactions": transactions,
         "gaps": [gap._asdict() for gap in sorted(gaps)],
         "expired": sum(gap.last - gap.first + 1 for gap in gaps),
-        **problems,
     }
 
 
-def _ends(outputs: Outputs, filtered: list[dict[str, Any]]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield (outcome, reason, source) of every packet's end."""
-    for annotation in outputs.annotations():
-        yield annotation["outcome"], annotation["unscoredReason"] or "", annotation["source"]
+def _ends(outputs: Outputs, filtered: list[dict[str, Any]], chains: ledger.Chains, *, cut: bool) -> Iterator[_End]:
+    """Yield every packet's end; of one that was retried that which counts."""
+    tried: dict[Place, Counter[str]] = {place: Counter() for place in chains.ends}
+    for end in _outputs(outputs):
+        if end.place in tried:
+            tried[end.place][end.outcome] += 1
+        else:
+            yield end
+    for cut_out in filtered:
+        yield _End("filtered", cut_out["reason"], place_of(cut_out), sys.maxsize)  # in the ledger, by its nature
+    for place, seen in tried.items():
+        for outcome, reason in _settled(chains.ends[place], seen, cut):
+            yield _End(outcome, reason, place, 0)
+
+
+def _outputs(outputs: Outputs) -> Iterator[_End]:
+    for record in outputs.annotations():
+        time_ms = unix_ms(record["brokerPublishTimestamp"])
+        yield _End(record["outcome"], record["unscoredReason"] or "", place_of(record["source"]), time_ms)
     for letter in outputs.dead_letters():
-        yield "dead_lettered", letter["reason"], letter
-    for place in filtered:
-        yield "filtered", place["reason"], place
+        yield _End(DEAD, letter["reason"], place_of(letter), unix_ms(letter["ingestTimestamp"]))
 
 
-def _match(
-    sources: Ints, ends: Ints, later: Ints, label: Ints, numbers: dict[tuple[str, int], int]
-) -> tuple[Ints, dict[str, Any]]:
-    """Match ends with sources, all (2, n); return the labels of the ends that count, and what does not match."""
-    kinds = np.repeat([0, 1, 2], [sources.shape[1], ends.shape[1], later.shape[1]])
-    both = np.concatenate([sources, ends, later], axis=1)
+def _settled(chain: list[tuple[str, str]], seen: Counter[str], cut: bool) -> list[tuple[str, str]]:
+    """Return the ends that count of a packet that was retried: one where all is well, and that is its last.
+
+    Every try but the last that left a dead letter is superseded by the next one. ``seen`` is how many outputs of each
+    kind there are; ``cut`` that Kafka may have deleted some.
+    """
+    due = Counter([DEAD, *(outcome for outcome, _ in chain if outcome != "filtered")])
+    lacking, surplus = due - seen, seen - due
+    last, alive = chain[-1], [end for end in chain if end[0] != DEAD]
+    superseded = cut and set(lacking) <= {DEAD} and (last[0] != DEAD or seen[DEAD] > 0)
+    if lacking and not superseded:
+        return []
+    return alive + ([last] if last[0] == DEAD else []) + [(outcome, "") for outcome in surplus.elements()]
+
+
+def _match(columns: _Columns) -> Found:
+    """Match ends with sources; return how many ends of each kind count, and what does not match."""
+    tables = [places.columns() for places in columns.tables]
+    sizes = [table.shape[1] for table in tables]
+    kinds, both = np.repeat(np.arange(len(tables)), sizes), np.concatenate(tables, axis=1)
     order = np.lexsort((both[1], both[0]))
     both, kinds = both[:, order], kinds[order]
     first = np.flatnonzero(np.diff(both, axis=1, prepend=-1).any(axis=0)) if both.size else np.empty(0, np.int64)
-    counts = [np.add.reduceat((kinds == kind).astype(np.int64), first) if len(first) else first for kind in range(3)]
-    n_source, n_end, n_later = counts
+    n_source, n_end, n_later, n_old_source, n_old_end = (
+        np.add.reduceat((kinds == kind).astype(np.int64), first) if len(first) else first for kind in range(len(tables))
+    )
     newer = (n_source == 0) & (n_later > 0)
-    missing = (n_source > 0) & (n_end == 0)
-    unknown = (n_end > 0) & (n_later == 0)
-    doubled = np.maximum(np.maximum(n_end, n_source) - 1, 0) * ~newer
-    names = list(numbers)
-    odd = np.flatnonzero(missing | unknown | (doubled > 0))[:EXAMPLES]
+    without_end = (n_source > 0) & (n_end == 0)
+    without_source = (n_end > 0) & (n_source == 0) & (n_later == 0)
+    missing, unknown = without_end & (n_old_source == 0), without_source & (n_old_end == 0)
+    ignored = newer | (without_source & (n_old_end > 0))
+    doubled = np.maximum(np.maximum(n_end, n_source) - 1, 0) * ~ignored
     again = np.flatnonzero((n_source > 1) & (n_end == n_source))
-    examples = ["/".join(map(str, (*names[both[0, at]], both[1, at]))) for at in first[odd]]
+    odd = np.flatnonzero(missing | unknown | (doubled > 0))[:EXAMPLES]
     group = np.repeat(np.arange(len(first)), np.diff(np.append(first, both.shape[1])))
-    rows = order[(kinds == 1) & ~newer[group]] - sources.shape[1] if len(first) else np.empty(0, np.int64)
-    return label[rows], {
+    rows = order[(kinds == 1) & ~ignored[group]] - sizes[0] if len(first) else np.empty(0, np.int64)
+    problems = {"missing": int(missing.sum()), "doubled": int(doubled.sum()), "unknown": int(unknown.sum())}
+    return {
         "received": int((n_source > 0).sum()),
-        "missing": int(missing.sum()),
-        "doubled": int(doubled.sum()),
-        "unknown": int(unknown.sum()),
-        "examples": examples,
-        "redelivered": _ranges([(*names[where], offset) for where, offset in both[:, first[again]].T.tolist()]),
+        **columns.counted(rows),
+        "balanced": not any(problems.values()),
+        **problems,
+        "expired_outputs": int((without_end & (n_old_source > 0)).sum()),
+        "examples": ["/".join(map(str, place)) for place in columns.places(both[:, first[odd]])],
+        "redelivered": _ranges(columns.places(both[:, first[again]])),
     }
+
+
+def unix_ms(value: Any) -> int:
+    """Return a time stamp of a record (fastavro gives a datetime, or an int where it cannot) as Unix ms UTC."""
+    return int(value.timestamp() * 1000) if isinstance(value, datetime) else int(value)
 
 
 def _ranges(places: list[Place]) -> list[dict[str, Any]]:
@@ -200,5 +289,5 @@ def _verify(outputs: KafkaOutputs) -> tuple[dict[str, int], list[dict[str, Any]]
         if offset > last.get((topic, partition), -1):
             unread += 1
         elif offset not in covered[topic, partition]:
-            lost.append((topic, partition, offset))
+            lost.append(Place(topic, partition, offset))
     return {"packets": packets, "not_in_ledger": len(lost), "unread": unread}, _ranges(lost)

@@ -25,7 +25,7 @@ from broker.core.errors import Stop, TocsinError
 from broker.core.outcomes import DeadLetter, Outcomes, Step
 from broker.core.reasons import Dead, Outcome
 from broker.deliver.notes import Note, Notes
-from broker.deliver.types import Intake, Partition
+from broker.deliver.types import Intake, Partition, Place
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,6 @@ DEATHS = 2  # of a process with the packet alone in its step
 PARTS = 16  # of a batch, or packets in a row, that failed with none that succeeded: it is not the packets
 KILLERS = 4  # packets in a row that were given up because the process died: the same
 TEXT = 500
-Place = tuple[str, int, int]
 
 
 class Suspects:
@@ -116,9 +115,9 @@ class Suspects:
         if not self._notes and not self._guilty:
             return
         last = {}
-        for topic, partition, offset in _places(intake):
-            self._guilty.pop((topic, partition, offset), None)
-            last[topic, partition] = offset
+        for place in _places(intake):
+            self._guilty.pop(place, None)
+            last[place.topic, place.partition] = place.offset
         over = [where for where, note in self._notes.items() if note.last <= last.get(where, -1)]
         self._save(dict.fromkeys(over))
         for where in over:
@@ -206,7 +205,7 @@ class Suspects:
 
 def _places(intake: Intake) -> Iterator[Place]:
     batch = intake.batch
-    return zip(batch.topics, batch.partitions.tolist(), batch.offsets.tolist(), strict=True)
+    return map(Place, batch.topics, batch.partitions.tolist(), batch.offsets.tolist())
 
 
 def _cut(intake: Intake, at: set[int]) -> list[Intake]:

@@ -35,6 +35,14 @@ Done = dict[Partition, list[tuple[int, int]]]
 FIRST_STEP, LAST_STEP = 1, 9
 
 
+class Place(NamedTuple):
+    """A packet's source."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
 class Range(NamedTuple):
     """Contiguous offsets of one partition, both ends included; the ``range`` of the ledger schema."""
 
@@ -82,6 +90,8 @@ class Intake:
         Consumer-group metadata for the transaction; None where the source has no group.
     epoch : int
         Which assignment of the source it belongs to.
+    retried : bool
+        The packets are dead letters that are tried again: earlier ledger records name them as sources.
     """
 
     batch: PacketBatch
@@ -89,6 +99,7 @@ class Intake:
     positions: dict[Partition, int] = field(default_factory=dict)
     group: Any = None
     epoch: int = 0
+    retried: bool = False
 
     def part(self, begin: int, end: int) -> Self:
         """Return rows ``begin`` to ``end``, to be committed on their own and in order; the gaps go with the first."""

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.cli.ledger import table
-from broker.core.errors import Stop
+from broker.core.errors import Stop, Wait
 from broker.core.outcomes import DeadLetter, Outcomes
 from broker.core.reasons import Outcome
 from broker.core.topics import Topics
@@ -33,22 +33,34 @@ class Memory:
     filtered: list[int] = field(default_factory=list)
     sources: list[int] = field(default_factory=list)
     later: list[int] = field(default_factory=list)  # committed after the first look at the ledger
+    retried: list[tuple[int, str, str]] = field(default_factory=list)
+    cut: tuple[int, int] = (0, 0)
     looks: int = 0
 
     def annotations(self) -> Iterator[dict[str, Any]]:
         for offset in self.scored:
-            yield {"outcome": "scored", "unscoredReason": None, "source": place(offset)}
+            yield {
+                "outcome": "scored", "unscoredReason": None, "source": place(offset), "brokerPublishTimestamp": offset,
+            }  # fmt: skip
 
     def dead_letters(self) -> Iterator[dict[str, Any]]:
         for offset in self.dead:
-            yield {"reason": "malformed", **place(offset)}
+            yield {"reason": "malformed", **place(offset), "ingestTimestamp": offset}
 
     def ledgers(self) -> Iterator[dict[str, Any]]:
         self.looks += 1
         covered = self.sources + (self.later if self.looks > 1 else [])
         found = ranges(["in"] * len(covered), [0] * len(covered), covered)
         filtered = [{**place(offset), "reason": "programid"} for offset in self.filtered]
-        yield {"sources": [r._asdict() for r in found], "gaps": [], "filtered": filtered}
+        for r in found:
+            yield {"sources": [r._asdict()], "gaps": [], "filtered": filtered, "timestamp": r.first, "retried": []}
+            filtered = []
+        for n, (offset, outcome, reason) in enumerate(self.retried):
+            again = {**place(offset), "outcome": outcome, "reason": reason}
+            yield {"sources": [], "gaps": [], "filtered": [], "timestamp": 1000 + n, "retried": [again]}
+
+    def forgotten(self) -> tuple[int, int]:
+        return self.cut
 
 
 def place(offset: int) -> dict[str, Any]:
@@ -60,7 +72,7 @@ def test_it_balances() -> None:
     assert found == {
         "received": 5, "scored": 3, "unscored": {}, "filtered": {"programid": 1}, "dead_lettered": {"malformed": 1},
         "balanced": True, "transactions": 1, "gaps": [], "expired": 0, "missing": 0, "doubled": 0, "unknown": 0,
-        "examples": [], "redelivered": [],
+        "examples": [], "redelivered": [], "retried": 0, "expired_outputs": 0,
     }  # fmt: skip
 
 
@@ -94,6 +106,83 @@ def test_a_ledger_that_names_a_source_twice_does_not_balance() -> None:
     assert (found["doubled"], found["balanced"]) == (3, False)
     assert found["redelivered"] == [{"topic": "in", "partition": 0, "first": 1, "last": 3}]
     assert "in/0 1 to 3 was delivered again" in table(found)
+
+
+AGAIN = [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("scored", "dead", "retried", "ends"),
+    [
+        ([0, 3], [1, 2, 3], [(3, "scored", "")], (2, {"malformed": 2}, {})),
+        ([0], [1, 2, 3], [(3, "filtered", "programid")], (1, {"malformed": 2}, {"programid": 1})),
+        ([0], [1, 2, 3, 3], [(3, "dead_lettered", "internal")], (1, {"malformed": 2, "internal": 1}, {})),
+        ([0, 3], [1, 2, 3, 3], [(3, "dead_lettered", "internal"), (3, "scored", "")], (2, {"malformed": 2}, {})),
+    ],
+)
+def test_a_packet_that_was_retried_counts_once_as_its_last_outcome(
+    scored: list[int], dead: list[int], retried: list[tuple[int, str, str]], ends: tuple[Any, ...]
+) -> None:
+    found = recount(Memory(scored, dead, sources=AGAIN, retried=retried))
+    assert (found["scored"], found["dead_lettered"], found["filtered"]) == ends
+    assert (found["received"], found["retried"], found["balanced"]) == (4, 1, True)
+    assert "retried" in table(found)
+
+
+@pytest.mark.parametrize(
+    ("scored", "dead", "retried", "wrong"),
+    [
+        ([0, 1, 2], [3], [(3, "scored", "")], "missing"),  # the annotation of the retry
+        ([0, 1, 2, 3], [], [(3, "scored", "")], "missing"),  # the dead letter that it is of
+        ([0, 1, 2], [3], [(3, "dead_lettered", "malformed")], "missing"),
+        ([0, 1, 2, 3, 3], [3], [(3, "scored", "")], "doubled"),
+        ([0, 1, 2, 3], [3, 3], [(3, "scored", "")], "doubled"),
+        ([0, 1, 2, 3, 3], [3], [(3, "scored", ""), (3, "scored", "")], "doubled"),
+        ([0, 1, 2, 3], [3, 3], [(3, "scored", ""), (3, "dead_lettered", "malformed")], "doubled"),
+        ([0, 1, 2, 3], [3], [], "doubled"),  # a retry without a record
+    ],
+)
+def test_a_retry_that_is_not_sound_does_not_balance(
+    scored: list[int], dead: list[int], retried: list[tuple[int, str, str]], wrong: str
+) -> None:
+    found = recount(Memory(scored, dead, sources=AGAIN, retried=retried))
+    assert not found["balanced"]
+    assert {name for name in ("missing", "doubled", "unknown") if found[name]} == {wrong}
+
+
+def test_what_kafka_deleted_is_expired_and_what_is_younger_is_lost() -> None:
+    old, young = [0, 1], [200_000, 200_001]
+    outputs = Memory([200_001], sources=old + young)
+    assert recount(outputs)["missing"] == 3, "as long as nothing was deleted"
+    found = recount(Memory([200_001], sources=old + young, cut=(100_000, 0)))
+    assert (found["expired_outputs"], found["missing"], found["received"], found["scored"]) == (2, 1, 4, 1)
+    assert found["examples"] == ["in/0/200000"]
+    assert "expired outputs" in table(found)
+
+
+def test_outputs_whose_ledger_records_kafka_deleted_are_left_out() -> None:
+    outputs = Memory([0, 1, 200_000, 300_000], sources=[200_000], cut=(0, 100_000))
+    found = recount(outputs)
+    assert (found["unknown"], found["scored"], found["received"]) == (1, 2, 1), "0 and 1 are not in it"
+    assert found["examples"] == ["in/0/300000"]
+
+
+def test_a_retry_outlives_the_dead_letter_that_it_is_of() -> None:
+    found = recount(Memory([0, 3], [], sources=[0, 3], retried=[(3, "scored", "")], cut=(1, 1)))
+    assert (found["balanced"], found["scored"]) == (True, 2)
+    found = recount(Memory([0, 3], [], sources=[0], retried=[(3, "scored", "")], cut=(1, 1)))
+    assert (found["balanced"], found["scored"]) == (True, 1), "its first ledger record is gone too"
+
+
+def test_a_retry_while_we_count_asks_to_count_again() -> None:
+    class Busy(Memory):
+        def annotations(self) -> Iterator[dict[str, Any]]:
+            self.retried = [(1, "scored", "")]
+            self.scored = [0, 1]
+            return super().annotations()
+
+    with pytest.raises(Wait, match="count again"):
+        recount(Busy([0], [1], sources=[0, 1]))
 
 
 def test_what_is_committed_meanwhile_is_left_out() -> None:

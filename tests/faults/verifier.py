@@ -2,6 +2,7 @@
 
 It shares no code with the broker: a plain ``read_committed`` Kafka client, fastavro, and the schema files read from
 disk. What it calls an end: an annotation on an ``all`` topic, a dead letter, or a filtered offset of a ledger record.
+A dead letter and the outcome of its retry, which a later ledger record names, are one end: the later one.
 """
 
 from __future__ import annotations
@@ -31,10 +32,14 @@ class Report:
     doubled: list[Place]
     invented: list[Place]
     ledger_differs: list[Place]
+    retries_differ: list[Place]
+    """Retries without a dead letter before them, or that did not end as the ledger says."""
+    ended: Counter[str]
+    """How many inputs ended how, a retried one as its last outcome."""
 
     @property
     def sound(self) -> bool:
-        return not (self.lost or self.doubled or self.invented or self.ledger_differs)
+        return not (self.lost or self.doubled or self.invented or self.ledger_differs or self.retries_differ)
 
     def __str__(self) -> str:
         named = {
@@ -42,6 +47,7 @@ class Report:
             "doubled": self.doubled,
             "invented": self.invented,
             "not in ledger": self.ledger_differs,
+            "not retried as the ledger says": self.retries_differ,
         }
         return f"{self.inputs} inputs, " + ", ".join(
             f"{len(found)} {name} {found[:3]}" for name, found in named.items()
@@ -82,9 +88,15 @@ def _report(
     dead: Iterable[dict[str, Any]],
     ledgers: list[dict[str, Any]],
 ) -> Report:
-    ends = Counter(_place(annotation["source"]) for annotation in annotations)
-    ends.update(_place(letter) for letter in dead)
-    ends.update(_place(filtered) for ledger in ledgers for filtered in ledger["filtered"])
+    found: dict[Place, list[str]] = {}
+    for annotation in annotations:
+        found.setdefault(_place(annotation["source"]), []).append(annotation["outcome"])
+    for letter in dead:
+        found.setdefault(_place(letter), []).append("dead_lettered")
+    for filtered in (filtered for ledger in ledgers for filtered in ledger["filtered"]):
+        found.setdefault(_place(filtered), []).append("filtered")
+    differ = _pair(found, [retry for ledger in ledgers for retry in ledger.get("retried", [])])
+    ends = Counter({place: len(outcomes) for place, outcomes in found.items()})
     claimed = Counter(
         (source["topic"], source["partition"], offset)
         for ledger in ledgers
@@ -99,7 +111,24 @@ def _report(
         doubled=sorted(place for place, count in ends.items() if count > 1),
         invented=sorted(set(ends) - known),
         ledger_differs=sorted(place for place in set(claimed) | set(ends) if claimed[place] != ends[place]),
+        retries_differ=sorted(differ),
+        ended=Counter(outcome for outcomes in found.values() for outcome in outcomes),
     )
+
+
+def _pair(found: dict[Place, list[str]], retries: list[dict[str, Any]]) -> set[Place]:
+    """Take from ``found`` the dead letter that each retry is of; return the places where that does not come out."""
+    last = {_place(retry): retry["outcome"] for retry in retries}
+    differ = set()
+    for retry in retries:
+        outcomes = found.setdefault(_place(retry), [])
+        if retry["outcome"] == "filtered":
+            outcomes.append("filtered")  # such an end has no record but this
+        if "dead_lettered" in outcomes:
+            outcomes.remove("dead_lettered")
+        else:
+            differ.add(_place(retry))
+    return differ | {place for place, outcome in last.items() if found[place] != [outcome]}
 
 
 def _place(record: dict[str, Any]) -> Place:
@@ -115,12 +144,17 @@ def _containers(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _records(bootstrap: str, topics: list[str], schema: str) -> Iterator[dict[str, Any]]:
-    parsed = fastavro.parse_schema(json.loads((SCHEMAS / schema / "1.0" / "schema.avsc").read_text()))
+    parsed = {
+        100 * int(path.parent.name.split(".")[0]) + int(path.parent.name.split(".")[1]): fastavro.parse_schema(
+            json.loads(path.read_text())
+        )
+        for path in (SCHEMAS / schema).glob("*/schema.avsc")
+    }
     for message in _messages(bootstrap, topics):
         value = message.value()
         assert value is not None
         assert value[:1] == b"\0"
-        record = fastavro.schemaless_reader(io.BytesIO(value[5:]), parsed, None)
+        record = fastavro.schemaless_reader(io.BytesIO(value[5:]), parsed[int.from_bytes(value[1:5], "big")], None)
         assert isinstance(record, dict)
         yield record
 
