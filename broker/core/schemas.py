@@ -80,6 +80,22 @@ def latest(name: str) -> OwnSchema:
     return list(versions(name).values())[-1]
 
 
+def fitting(name: str, record: dict[str, Any]) -> OwnSchema:
+    """Return the oldest version within the newest major version of ``name`` that says all of ``record``.
+
+    So members and clients that are not upgraded yet, or were rolled back, read what a newer member writes as long as it
+    says nothing new. Versions of one major differ by fields at the end of the outermost record.
+    """
+    newest = latest(name)
+    defaults = {field["name"]: field.get("default") for field in newest.parsed["fields"]}
+    new = {key for key, value in record.items() if value != defaults.get(key)}
+    for schema in versions(name).values():
+        known = {field["name"] for field in schema.parsed["fields"]}
+        if schema.version.split(".")[0] == newest.version.split(".")[0] and new <= known:
+            return schema
+    return newest
+
+
 @cache
 def by_fingerprint() -> dict[bytes, OwnSchema]:
     """Return every installed schema by its fingerprint."""

@@ -269,6 +269,17 @@ def by_file() -> list[File]:
     return [File(path) for path in SCHEMAS.glob("*/*/schema.avsc")]
 
 
+def test_the_registry_finds_our_versions_compatible(registry: RealRegistry) -> None:
+    """A registry that insists on both directions takes one version after the other, and after a rollback again."""
+    for name in schemas.NAMES:
+        found = list(schemas.versions(name).values())
+        subject = f"{uuid.uuid4().hex}-value"
+        ids = [registry.register(subject, found[0].text)]
+        registry.put(f"/config/{subject}", {"compatibility": "FULL_TRANSITIVE"})
+        ids += [registry.register(subject, schema.text) for schema in found[1:]]
+        assert ids == [registry.register(subject, schema.text) for schema in found]
+
+
 def test_our_ids_survive_the_registrys_absence(registry: RealRegistry, stream: Stream, proxy: Proxy) -> None:
     chosen = stream.settings(registry__output_url=registry.at(proxy.port))
     proxy.set(AWAY)

@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 from broker.core.errors import Stop, Wait
 from broker.core.kafka import client
 from broker.core.outcomes import Record
-from broker.core.schemas import latest
+from broker.core.schemas import fitting, latest
 from broker.core.topics import Topics
 from broker.deliver import deadletters, librdkafka
 from broker.deliver.files import done_in
@@ -81,7 +81,7 @@ class KafkaSink:
         self._known: set[str] = set()
         self._failed: tuple[KafkaError, str] | None = None  # a message's error, and its topic
         self._began = 0.0
-        self._deadletter, self._ledger = latest("deadletter"), latest("ledger")
+        self._deadletter = latest("deadletter")
 
     def open(self) -> Done:
         """Take over this member's name (an open transaction of its last life is rolled back) and find the progress."""
@@ -270,8 +270,9 @@ class KafkaSink:
             )
             for letter in letters
         ]
-        entry = self._ledger.encode(commit.ledger)
-        ledger = Record(-1, self._topics.ledger, commit.ledger["member"].encode(), entry, self._ledger.headers)
+        schema = fitting("ledger", commit.ledger)
+        entry = schema.encode(commit.ledger)
+        ledger = Record(-1, self._topics.ledger, commit.ledger["member"].encode(), entry, schema.headers)
         groups = [(4, commit.outcomes.records), (5, dead), (6, [ledger])]
         self._require({record.topic for _, records in groups for record in records})
         if self._registry is None:
