@@ -59,21 +59,28 @@ class PacketBatch:
 
 @dataclass(frozen=True, slots=True)
 class FilePacket:
-    """A packet read from a file.
+    """A packet read from a file, or from a stretch of a topic that is read like one.
 
     Attributes
     ----------
     path : str
-        Absolute path of the file; for a member of a tarball, the tarball's path.
+        Absolute path of the file; for a member of a tarball, the tarball's path; the topic.
     record : int
-        Number of the record or member in it, from 0. (path, record) is the packet's identity in the ledger.
+        Number of the record or member in it, from 0; the offset. (path, partition, record) is the packet's identity in
+        the ledger.
     value : bytes
         The packet, untouched.
+    partition : int
+        Of the topic; 0 for files.
+    timestamp_ms : int
+        The source's own time stamp, Unix ms UTC; -1 where it has none.
     """
 
     path: str
     record: int
     value: bytes
+    partition: int = 0
+    timestamp_ms: int = -1
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ class Record:
         Row of the packet in its batch.
     topic : str
         Full topic name, from `broker.core.topics`.
-    key : bytes
-        Object id.
+    key : bytes or None
+        Object id; None spreads messages over the partitions.
     value : bytes
         Confluent wire format: magic 0, 4-byte id, Avro body.
     headers : tuple of (str, bytes)
@@ -34,7 +34,7 @@ class Record:
 
     row: int
     topic: str
-    key: bytes
+    key: bytes | None
     value: bytes
     headers: tuple[tuple[str, bytes], ...] = ()
 

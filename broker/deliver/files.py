@@ -2,7 +2,7 @@
 
 ::
 
-    DIR/annotations/00000000-annotation-1.0.avro   Avro containers, one per batch
+    DIR/annotations/00000000-annotation-1.0.avro   Avro containers, one per batch (or Parquet)
     DIR/dead_letters/00000000-deadletter-1.0.avro
     DIR/manifest.jsonl                             one line per batch: its ledger record and its segments
     DIR/.lock                                      one writer at a time
@@ -16,38 +16,50 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
 from broker.core.batch import FilePacket, PacketBatch
 from broker.core.errors import Stop, TocsinError
-from broker.core.schemas import HEADER, by_fingerprint, latest
+from broker.core.schemas import HEADER, OwnSchema, by_fingerprint, latest
 from broker.deliver import deadletters
 from broker.deliver.container import container
 from broker.deliver.types import Bounds, Commit, Done, Hook, Idle, Intake, no_hook
 
-Skip = Callable[[str, int], bool]
+Packets = Iterable[FilePacket | None]
+Parquet = Callable[[OwnSchema, Sequence[bytes]], bytes]
 MANIFEST, LOCK = "manifest.jsonl", ".lock"
 FOLDERS = {"annotation": "annotations", "deadletter": "dead_letters"}
 
 
+class Skip(Protocol):
+    """Tells whether a packet is done, by its identity."""
+
+    def __call__(self, path: str, record: int, partition: int = 0) -> bool:
+        """Return whether it is done."""
+        ...
+
+
 class FileSource:
-    """Packets from an iterator, each (path, record) once; the sink's progress is skipped before anything is decoded.
+    """Packets from an iterator, each of them once; the sink's progress is skipped before anything is decoded.
 
     Parameters
     ----------
     packets : iterable of FilePacket, or a function that makes one
-        See `broker.archive.read`. It must not name the same packet twice. A function is given ``skip(path, record)``,
-        which tells what is done, so that a reader need not even copy it.
+        See `broker.archive.read`. It must not name the same packet twice. A function is given
+        ``skip(path, record, partition)``, which tells what is done, so that a reader need not even copy it. A None
+        among the packets says that the next one is not due yet.
     """
 
-    def __init__(self, packets: Iterable[FilePacket] | Callable[[Skip], Iterable[FilePacket]]) -> None:
+    def __init__(self, packets: Packets | Callable[[Skip], Packets]) -> None:
         self._given = packets
-        self._packets: Iterator[FilePacket] = iter(())
+        self._packets: Iterator[FilePacket | None] = iter(())
         self._done: Done = {}
         self._held: FilePacket | None = None
         self._again: Intake | None = None
@@ -62,11 +74,11 @@ class FileSource:
 
     def open(self, done: Done) -> None:
         """Skip what is in ``done``."""
-        self._done = done
+        self._done = {where: _disjoint(ranges) for where, ranges in done.items()}
         self._packets = iter(self._given(self._is_done) if callable(self._given) else self._given)
 
     def read(self, bounds: Bounds) -> Intake | None:
-        """Return the next packets that are not done; None at the end."""
+        """Return the next packets that are not done; None at the end, or where none is due yet."""
         if self._again is not None:
             self._last, self._again = self._again, None
             return self._last
@@ -77,7 +89,7 @@ class FileSource:
             if packet is None or (packets and size + len(packet.value) > bounds.max_bytes):
                 self._held = packet
                 break
-            if self._is_done(packet.path, packet.record):
+            if self._is_done(packet.path, packet.record, packet.partition):
                 self.skipped += 1
             else:
                 packets.append(packet)
@@ -91,12 +103,16 @@ class FileSource:
         if self._held is not None:
             held, self._held = self._held, None
             return held
-        packet = next(self._packets, None)
-        self._exhausted = packet is None
-        return packet
+        try:
+            return next(self._packets)
+        except StopIteration:
+            self._exhausted = True
+            return None
 
-    def _is_done(self, path: str, record: int) -> bool:
-        return any(first <= record <= last for first, last in self._done.get((path, 0), ()))
+    def _is_done(self, path: str, record: int, partition: int = 0) -> bool:
+        done = self._done.get((path, partition), [])
+        at = bisect_right(done, (record, sys.maxsize)) - 1
+        return at >= 0 and record <= done[at][1]
 
     def owns(self, intake: Intake) -> bool:
         """Tell that nobody else takes them."""
@@ -120,14 +136,25 @@ class FileSource:
         """Do nothing: the iterator belongs to the caller."""
 
 
+def _disjoint(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the same records as ranges in order."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(found[-1][1], last))
+        else:
+            found.append((first, last))
+    return found
+
+
 def batch_of(packets: list[FilePacket], ingest_ms: int) -> PacketBatch:
     """Return packets of files as a batch that was read at ``ingest_ms``, Unix ms UTC."""
     return PacketBatch(
         values=[packet.value for packet in packets],
         topics=[packet.path for packet in packets],
-        partitions=np.zeros(len(packets), np.int32),
+        partitions=np.array([packet.partition for packet in packets], np.int32),
         offsets=np.array([packet.record for packet in packets], np.int64),
-        timestamps_ms=np.full(len(packets), -1, np.int64),
+        timestamps_ms=np.array([packet.timestamp_ms for packet in packets], np.int64),
         ingest_ms=ingest_ms,
     )
 
@@ -141,11 +168,16 @@ class FileSink:
         Made where it does not exist.
     primary : frozenset of str
         Topics whose records are the annotations. Copies on other topics are not written: the annotation says it all.
+    parquet : callable
+        Given a schema and Avro records in it, returns a Parquet file (`broker.deliver.parquet`), which annotations are
+        then written as.
     """
 
-    def __init__(self, directory: Path, *, primary: frozenset[str], at: Hook = no_hook) -> None:
+    def __init__(
+        self, directory: Path, *, primary: frozenset[str], parquet: Parquet | None = None, at: Hook = no_hook
+    ) -> None:
         self.directory = directory
-        self._primary = primary
+        self._primary, self._parquet = primary, parquet
         self._at = at
         self._lock: BinaryIO | None = None
         self._manifest: BinaryIO | None = None
@@ -179,7 +211,7 @@ class FileSink:
     def _remove_orphans(self, named: set[str]) -> None:
         for folder in FOLDERS.values():
             for path in (self.directory / folder).iterdir():
-                if path.suffix in (".avro", ".tmp") and f"{folder}/{path.name}" not in named:
+                if path.suffix in (".avro", ".parquet", ".tmp") and f"{folder}/{path.name}" not in named:
                     path.unlink()
 
     def commit(self, commit: Commit, idle: Idle) -> None:
@@ -232,8 +264,11 @@ class FileSink:
         for fingerprint, found in bodies.items():
             schema = by_fingerprint()[fingerprint]
             folder = FOLDERS[schema.name]
-            name = f"{folder}/{self._sequence:08d}-{schema.name}-{schema.version}.avro"
-            segments[name] = container(schema.text, found, name)
+            name = f"{folder}/{self._sequence:08d}-{schema.name}-{schema.version}"
+            if self._parquet is not None and schema.name == "annotation":
+                segments[f"{name}.parquet"] = self._parquet(schema, found)
+            else:
+                segments[f"{name}.avro"] = container(schema.text, found, f"{name}.avro")
         return segments
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ import fastavro
 from broker.core.bands import SURVEYS
 from broker.core.errors import TocsinError
 from broker.core.topics import Topics
+from broker.deliver import parquet
 from broker.deliver.files import MANIFEST, read_manifest
 from broker.deliver.kafka.ends import oldest_kept, settle
 from broker.deliver.kafka.reader import read_messages, read_records
@@ -71,7 +72,9 @@ class DirectoryOutputs:
     def _records(self, folder: str) -> Iterator[dict[str, Any]]:
         for line, _ in read_manifest(self.directory):
             for name in line["segments"]:
-                if name.startswith(folder):
+                if name.endswith(".parquet") and name.startswith(folder):
+                    yield from parquet.records(self.directory / name)
+                elif name.startswith(folder):
                     with (self.directory / name).open("rb") as segment:
                         yield from fastavro.reader(segment)
 
@@ -95,6 +98,7 @@ class KafkaOutputs:
 
     def ledgers(self) -> Iterator[dict[str, Any]]:
         """Yield every ledger record."""
+        settle(self.config, [self.topics.ledger])
         return (record for record, _ in read_records(self.config, [self.topics.ledger], "ledger"))
 
     def forgotten(self) -> tuple[int, int]:

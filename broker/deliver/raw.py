@@ -1,25 +1,41 @@
-"""Packets copied untouched: from archives to a Kafka topic or a directory."""
+"""Packets copied untouched: from archives or topics to a Kafka topic or a directory, each once."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import time
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+import numpy as np
 
-from broker.core.batch import FilePacket
-from broker.core.errors import Stop, TocsinError
+from broker.core.batch import FilePacket, PacketBatch
+from broker.core.errors import TocsinError
+from broker.core.metrics import Recorded
+from broker.core.outcomes import Outcomes, Record
+from broker.core.reasons import Outcome
+from broker.core.topics import Topics
 from broker.deliver import librdkafka
+from broker.deliver.files import FileSource, Packets, Skip
+from broker.deliver.kafka import KafkaSink
+from broker.deliver.loop import run
 from broker.deliver.topics import TopicSpec, create
+from broker.deliver.types import Bounds
 
-FLUSH_S = 60.0
+COPIED = "copied"
+"""How a copied packet's end is called in the ledger of the copy."""
 
 
-def copy_to_directory(packets: Iterable[FilePacket], directory: Path) -> tuple[int, int]:
+def no_progress(packets: int) -> None:
+    """Take note of nothing."""
+
+
+def copy_to_directory(
+    packets: Packets, directory: Path, progress: Callable[[int], None] = no_progress
+) -> tuple[int, int]:
     """Write each packet's bytes to a file of its own; return how many were written and how many were there.
 
     A file is named after its source, so a second run over the same input writes nothing, and one that was killed is
@@ -30,29 +46,46 @@ def copy_to_directory(packets: Iterable[FilePacket], directory: Path) -> tuple[i
     TocsinError
         The disk refuses, or a file of that name holds something else.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     written = there = 0
     try:
+        directory.mkdir(parents=True, exist_ok=True)
         for packet in packets:
-            path = directory / file_name(packet)
-            if path.exists():
-                if path.stat().st_size != len(packet.value) or path.read_bytes() != packet.value:
-                    raise TocsinError(f"{path} holds something else than record {packet.record} of {packet.path}")
+            if packet is None:
+                continue
+            if is_there(packet, directory):
                 there += 1
                 continue
-            _write(path, packet.value)
+            _write(directory / file_name(packet), packet.value)
             written += 1
+            progress(1)
     except OSError as error:
         raise TocsinError(f"cannot write to {directory}: {error}") from error
     return written, there
 
 
+def is_there(packet: FilePacket, directory: Path) -> bool:
+    """Tell whether a directory holds the copy of a packet.
+
+    Raises
+    ------
+    TocsinError
+        A file of that name holds something else.
+    """
+    path = directory / file_name(packet)
+    if not path.exists():
+        return False
+    if path.stat().st_size != len(packet.value) or path.read_bytes() != packet.value:
+        raise TocsinError(f"{path} holds something else than record {packet.record} of {packet.path}")
+    return True
+
+
 def file_name(packet: FilePacket) -> str:
-    """Return the name of a packet's copy: readable, and unique for (path, record)."""
+    """Return the name of a packet's copy: readable, and unique for (path, partition, record)."""
     source = Path(packet.path)
-    place = hashlib.sha256(packet.path.encode(errors="surrogateescape")).hexdigest()[:8]
+    place = f"{packet.path}/{packet.partition}" if packet.partition else packet.path
+    digest = hashlib.sha256(place.encode(errors="surrogateescape")).hexdigest()[:8]
     suffix = ".avro" if packet.value[:4] == b"Obj\x01" else ".bin"
-    return f"{source.name.split('.')[0]}-{place}-{packet.record:06d}{suffix}"
+    return f"{source.name.split('.')[0]}-{digest}-{packet.record:06d}{suffix}"
 
 
 def _write(path: Path, value: bytes) -> None:
@@ -65,50 +98,62 @@ def _write(path: Path, value: bytes) -> None:
     temporary.rename(path)
 
 
-def copy_to_kafka(packets: Iterable[FilePacket], config: dict[str, Any], topic: str, *, partitions: int = 4) -> int:
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """The step that passes packets on."""
+
+    topic: str
+    progress: Callable[[int], None]
+
+    def __call__(self, batch: PacketBatch) -> Outcomes:
+        code = np.full(len(batch), Outcome.UNSCORED, np.int8)
+        records = [Record(row, self.topic, None, value) for row, value in enumerate(batch.values)]
+        return Outcomes(code, [COPIED] * len(batch), records, [])
+
+    def committed(self, batch: PacketBatch, outcomes: Outcomes) -> None:
+        self.progress(len(batch))
+
+
+def copy_to_kafka(
+    packets: Packets | Callable[[Skip], Packets],
+    config: dict[str, Any],
+    topic: str,
+    *,
+    partitions: int = 4,
+    stop: threading.Event | None = None,
+    progress: Callable[[int], None] = no_progress,
+) -> int:
     """Send each packet's bytes to ``topic``, made if it is not there; return how many were sent.
 
-    The producer is idempotent, so nothing is doubled within a run; a second run sends everything again.
+    The packets of a batch and the record of which they were, on ``<topic>.ledger``, are one transaction: a second run
+    over the same input sends nothing, and one that was killed is completed by the next.
+
+    Parameters
+    ----------
+    packets : as `broker.deliver.files.FileSource` takes them
+    stop : threading.Event
+        Set it to stop after the batch in flight.
+    progress : callable
+        Told how many packets were committed.
 
     Raises
     ------
     Stop
-        Kafka did not take a packet.
-    broker.core.errors.Wait
-        Kafka does not answer.
+        Kafka refuses a packet, or another process copies to the topic.
     """
     limits = {"max.message.bytes": str(librdkafka.LARGEST_MESSAGE), "compression.type": "producer"}
     create(config, [TopicSpec(topic, partitions, limits)])
-    failed: list[str] = []
-
-    def note(error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            failed.append(error.str())
-
     # Stamps are compressed already: zstd would cost more CPU than it saves.
     settings = {"compression.type": "none", "queue.buffering.max.kbytes": 128 * 1024, **config}
-    producer = Producer({**librdkafka.producer(settings, None), "on_delivery": note})
-    sent = 0
-    try:
-        for packet in packets:
-            _produce(producer, topic, packet.value)
-            sent += 1
-            if failed:
-                break
-        left = producer.flush(FLUSH_S)
-    except KafkaException as error:
-        raise Stop(f"Kafka does not take a packet for {topic}: {error.args[0].str()}") from error
-    if failed or left:
-        raise Stop(f"Kafka did not take every packet for {topic}: {failed[0] if failed else f'{left} are unanswered'}")
-    return sent
-
-
-def _produce(producer: Producer, topic: str, value: bytes) -> None:
-    while True:
-        try:
-            producer.produce(topic, value)
-            producer.poll(0)
-            return
-        except BufferError:
-            producer.poll(0.05)
-            time.sleep(0)
+    sink = KafkaSink(settings, f"tocsin-copy-{topic}", Topics(topic), resume=True)
+    totals = run(
+        FileSource(packets),
+        _Copy(topic, progress),
+        sink,
+        metrics=Recorded(),
+        bounds=Bounds(max_bytes=32_000_000),
+        primary=frozenset((topic,)),
+        member="copy",
+        stop=stop,
+    )
+    return totals.received
