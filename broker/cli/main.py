@@ -90,4 +90,5 @@ _EXTRAS = {
     "matplotlib": "train",
     "george": "bench",
     "scipy": "bench",
+    "pyarrow": "parquet",
 }
