@@ -247,7 +247,7 @@ def masked(settings: Settings) -> dict[str, Any]:
     shown["kafka"]["client"] = {key: _MASK if _SECRET.search(key) else value for key, value in client.items()}
     for name in ("survey_url", "output_url"):
         url = shown["registry"][name]
-        shown["registry"][name] = url and re.sub(r"//[^/@]*@", f"//{_MASK}@", url)
+        shown["registry"][name] = url and re.sub(r"//.*@", f"//{_MASK}@", url)
     return shown
 
 

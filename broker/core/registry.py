@@ -119,12 +119,11 @@ class RegistryApi:
 
 
 def split_login(url: str) -> tuple[str, tuple[str, str] | None]:
-    """Return ``url`` without the login before its host, and that login."""
+    """Return ``url`` without the login before its host, and that login, whatever letters it has."""
     scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
-    authority, slash, path = rest.partition("/")
-    userinfo, at, host = authority.rpartition("@")
+    userinfo, at, place = rest.rpartition("@")
     user, _, password = map(urllib.parse.unquote, userinfo.partition(":"))
-    return f"{scheme}{separator}{host}{slash}{path}", (user, password) if at else None
+    return f"{scheme}{separator}{place}", (user, password) if at else None
 
 
 def _own_words(text: str) -> dict[str, Any]:
