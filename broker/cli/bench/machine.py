@@ -27,13 +27,12 @@ def fastavro_ms(packets: list[bytes], schema_text: str | None) -> float:
     schema_text : str or None
         Writer schema of wire-format packets; None: the packets are containers that carry it.
     """
-    bodies, schema = _bodies(packets, schema_text)
-    return (
-        _seconds(lambda: [fastavro.schemaless_reader(io.BytesIO(b), schema, None) for b in bodies]) / len(bodies) * 1e3
-    )
+    rows, schema = bodies(packets, schema_text)
+    return _seconds(lambda: [fastavro.schemaless_reader(io.BytesIO(b), schema, None) for b in rows]) / len(rows) * 1e3
 
 
-def _bodies(packets: list[bytes], schema_text: str | None) -> tuple[list[bytes], object]:
+def bodies(packets: list[bytes], schema_text: str | None) -> tuple[list[bytes], object]:
+    """Return the packets without what is around their records, and fastavro's writer schema; see `fastavro_ms`."""
     import json
 
     if schema_text is not None:

@@ -8,7 +8,7 @@ import os
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -110,8 +110,23 @@ class Rig:
         create(self.client, [TopicSpec(topic, loads.PARTITIONS, large)])
 
     @contextmanager
-    def running(self, topic: str, name: str, members: int = 1, overrides: Json | None = None) -> Iterator[Running]:
-        """Run ``members`` of a service whose group and prefix are ``name``; ``overrides`` are settings, dotted."""
+    def running(
+        self,
+        topic: str,
+        name: str,
+        members: int = 1,
+        overrides: Json | None = None,
+        target: Callable[..., None] = worker.kafka,
+    ) -> Iterator[Running]:
+        """Run ``members`` of a service whose group and prefix are ``name``.
+
+        Parameters
+        ----------
+        overrides : dict
+            Settings, dotted.
+        target : callable
+            The service, `broker.cli.bench.worker.kafka`, or another that takes the same and can be pickled.
+        """
         topics = Topics(name)
         create(self.client, [spec(topics, made, 1) for made in (topics.all(self.survey), topics.ledger)])
         together = SPAWN.Barrier(members) if members > 1 else None
@@ -122,7 +137,7 @@ class Rig:
             chosen |= overrides or {}
             results.append(self.folder / f"{name}-{number}.json")
             arguments = (settings(self.survey, chosen), results[-1], together)
-            processes.append(SPAWN.Process(target=worker.kafka, args=arguments))
+            processes.append(SPAWN.Process(target=target, args=arguments))
         started = time.time()
         for process in processes:
             process.start()

@@ -126,7 +126,7 @@ def _reader(bootstrap: str, survey: str, prefix: str) -> Iterator[Consumer]:
     topics, client = Topics(prefix), {"bootstrap.servers": bootstrap}
     create(client, specs(topics, [survey], [c.slug for c in CLASSES], 1, raw=False))
     reader = Consumer(
-        {**client, "group.id": prefix, "isolation.level": "read_committed", "auto.offset.reset": "earliest"}
+        {**client, "group.id": f"{prefix}-reader", "isolation.level": "read_committed", "auto.offset.reset": "earliest"}
     )
     reader.subscribe([topics.all(survey)])
     end = time.monotonic() + TIMEOUT_S
