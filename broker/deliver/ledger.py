@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from broker import __version__
@@ -78,11 +79,12 @@ class Chains:
         for end in entry.get("retried", ()):  # version 1.0 has none
             self.ends.setdefault(place_of(end), []).append((end["outcome"], end["reason"]))
 
-    def is_open(self, place: Place) -> bool:
-        """Tell whether a dead letter is still the packet's end."""
-        return place not in self.ends or self.ends[place][-1][0] == DEAD
-
 
 def place_of(record: dict[str, Any]) -> Place:
     """Return the source that a record of ours names."""
     return Place(record["topic"], record["partition"], record["offset"])
+
+
+def unix_ms(value: Any) -> int:
+    """Return a time stamp of a record (fastavro gives a datetime, or an int where it cannot) as Unix ms UTC."""
+    return round(value.timestamp() * 1000) if isinstance(value, datetime) else int(value)

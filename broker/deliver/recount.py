@@ -11,7 +11,6 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ from broker.core.batch import Ints
 from broker.core.errors import Wait
 from broker.core.topics import Topics
 from broker.deliver import ledger
-from broker.deliver.ledger import DEAD, place_of
+from broker.deliver.ledger import DEAD, place_of, unix_ms
 from broker.deliver.outputs import DirectoryOutputs, KafkaOutputs, Outputs
 from broker.deliver.types import Place, Range
 
@@ -260,11 +259,6 @@ def _match(columns: _Columns) -> Found:
         "examples": ["/".join(map(str, place)) for place in columns.places(both[:, first[odd]])],
         "redelivered": _ranges(columns.places(both[:, first[again]])),
     }
-
-
-def unix_ms(value: Any) -> int:
-    """Return a time stamp of a record (fastavro gives a datetime, or an int where it cannot) as Unix ms UTC."""
-    return int(value.timestamp() * 1000) if isinstance(value, datetime) else int(value)
 
 
 def _ranges(places: list[Place]) -> list[dict[str, Any]]:
