@@ -16,23 +16,13 @@ from numpy.typing import NDArray
 
 from broker.archive.fields import Field, Value
 from broker.core.batch import Floats
+from broker.deliver.container import varint
 
 Bytes = NDArray[np.uint8]
 _FLOATS = {"float": "<f4", "double": "<f8"}
 SCATTER = 0.1  # relative, of numbers that only have a typical value
 # settings and dates of the survey, which are the same in every packet
 STEADY = frozenset({"exptime", "exposureTime", "jdstartref", "jdendref", "magzpsci", "zpmed"})
-
-
-def varint(value: int) -> bytes:
-    """Return an Avro int or long."""
-    rest = (value << 1) ^ (value >> 63)
-    out = bytearray()
-    while rest > 0x7F:
-        out.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    out.append(rest)
-    return bytes(out)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from broker.archive.layout import varint
 from broker.archive.sky import Mix
 from broker.core.batch import Floats, Ints
+from broker.deliver.container import varint
 
 History = Literal["real", "short"]
 _POOL = 1 << 21

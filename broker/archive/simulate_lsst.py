@@ -27,6 +27,7 @@ from broker.core.bands import SURVEYS
 from broker.core.batch import Floats, Ints
 from broker.core.schemas import frame_prefix
 from broker.core.units import mag_to_njy, utc_to_tai
+from broker.deliver.container import varint
 
 SIMULATED_ID = 2_000_001_101  # "2 000 00" + 11.1: no registry counts that far, and no survey version looks like it
 _EPOCHS = 780
@@ -111,8 +112,8 @@ def _visits(night: Night, objects: sky.Objects, band: Ints, depth: Floats) -> _V
 def _sequences(night: Night, date: Floats) -> tuple[Floats, Ints]:
     """Return times and bands of a deep field's visits, given their sorted dates (n, m): runs in one band, as real ones.
 
-    In the alerts at hand a busy night has 22 to 92 visits, 75 s apart, in runs of 8 to 30 of a band; a dozen nights have
-    one to three visits.
+    In the alerts at hand a busy night has 22 to 92 visits, 75 s apart, in runs of 8 to 30 of a band; a dozen nights
+    have one to three visits.
     """
     rng, (n, m) = night.rng, date.shape
     new = np.diff(date, axis=1, prepend=2.0) != 0
@@ -296,7 +297,7 @@ def _previous(count: int, records: bytes) -> bytes:
 
 
 def _opening(source_id: int) -> bytes:
-    return layout.varint(source_id) + b"\2" + of_bytes(b"simulated") + b"\2" + of_bytes(b"simulated, tocsin")
+    return varint(source_id) + b"\2" + of_bytes(b"simulated") + b"\2" + of_bytes(b"simulated, tocsin")
 
 
 def _object(object_id: int, place: Floats, flux: Floats, band: Ints, mjd: float) -> bytes:

@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.archive import fields, layout, sky
-from broker.archive.layout import Bytes, varint
+from broker.archive.layout import Bytes
 from broker.archive.night import Night, block, of_bytes, places
 from broker.archive.simulated import SimulatedPacket, Truth, of_kind
 from broker.archive.stamps import pool
 from broker.core.bands import SURVEYS
 from broker.core.batch import Floats, Ints
 from broker.core.units import JD_TO_MJD, NJY_ZERO_POINT, mag_to_njy, utc_to_tai
+from broker.deliver.container import varint
 
 _EPOCHS = 68
 _FORCED = 21

@@ -12,7 +12,7 @@ import cramjam
 import fastavro
 import pytest
 
-from broker.archive.layout import varint
+from broker.deliver.container import varint
 
 SCHEMA = {
     "type": "record",

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from broker.archive import fields, layout
 from broker.archive.fields import Field
 from broker.archive.night import noise_pool
+from broker.deliver.container import varint
 
 NOISE = noise_pool()
 
@@ -29,7 +30,7 @@ def read(records: bytes, name: str, survey: str, n: int) -> list[dict[str, Any]]
 
 @given(st.integers(-(2**63), 2**63 - 1))
 def test_numbers_are_avros(value: int) -> None:
-    assert fastavro.schemaless_reader(io.BytesIO(layout.varint(value)), "long") == value
+    assert fastavro.schemaless_reader(io.BytesIO(varint(value)), "long") == value
 
 
 RECORDS = [("lsst", "diaSource"), ("lsst", "diaForcedSource"), ("ztf", "prv_candidate"), ("ztf", "fp_hist")]
