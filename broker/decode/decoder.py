@@ -120,8 +120,7 @@ class Decoder:
         decoded: dict[str, list[Decoded]] = {}
         for entry, rows in self._group(batch.values, frames, known.entries, dead):
             if entry.program is None:
-                reason, text = _because(entry.reject)
-                dead.all(rows, reason, text)
+                dead.all(rows, *(entry.reject or (Dead.INTERNAL, "")))
                 continue
             parts = decoded.setdefault(entry.program.projection.survey, [])
             for bodies in self._bodies(batch.values, packets, frames, rows, dead):
@@ -256,8 +255,8 @@ class _Dead:
         return [self._letters[row] for row in sorted(self._letters)]
 
 
-def _because(reject: Reject | None) -> tuple[Dead, str]:
-    return (Dead.INTERNAL, "") if reject is None else (reject.reason, str(reject))
+def _because(reject: Reject) -> tuple[Dead, str]:
+    return reject.reason, str(reject)
 
 
 def _joined(parts: list[Decoded]) -> Decoded:

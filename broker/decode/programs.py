@@ -30,12 +30,13 @@ class Entry:
     text : bytes
         The schema as it was sent.
     program : Program or None
-    reject : Reject or None
+    reject : (Dead, str) or None
+        Reason and sentence; never the error itself, whose traceback would keep the whole batch in memory.
     """
 
     text: bytes
     program: Program | None
-    reject: Reject | None
+    reject: tuple[Dead, str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Programs:
             tree = Tree(text, self._limits)
             program = compile_program(tree, projection_of(tree.resolve(tree.root)), self._limits)
         except Reject as reject:
-            return Entry(text, None, reject)
+            return Entry(text, None, (reject.reason, str(reject)))
         return Entry(text, program, None)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import io
 import json
 import struct
+import sys
 import time
 import tracemalloc
 import zlib
@@ -270,6 +272,17 @@ def test_threads_share_a_decoder() -> None:
     for k, (decoded, dead) in enumerate(found):
         assert dead == []
         assert decoded[0].alerts.alert_id.tolist() == list(range(k % 45, k % 45 + 45))
+
+
+def test_a_schema_that_is_refused_keeps_no_packet_in_memory() -> None:
+    decoder = Decoder(STORE)
+    refused = [framed(ztf_with(**{f"x{i}": "nobody"}), encoded()) for i in range(3)]
+    values = [*refused, framed(b"{", encoded()), gzip.compress(GOOD), GOOD]
+    before = [sys.getrefcount(value) for value in values]
+    for _ in range(3):
+        assert len(decoder(batch(values))[1]) == 4
+    gc.collect()
+    assert [sys.getrefcount(value) for value in values] == before
 
 
 def test_bounds_are_settings() -> None:
