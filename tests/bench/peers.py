@@ -4,7 +4,7 @@
 
     python -m tests.bench.peers --out table.md
 
-Fink's modules run where TOCSIN_FINK_PYTHON names the interpreter of an environment that has them (tests/bench/fink.md
+Fink's modules run where TOCSIN_FINK_ZTF and TOCSIN_FINK_LSST name interpreters that have them (tests/bench/fink.md
 says how it is made); the Rust decoder where there is a cargo. What is missing is told in the table.
 """
 
@@ -36,7 +36,7 @@ from broker.core.config import load
 from tests.bench import plain, published
 
 HERE = Path(__file__).parent
-PRELOAD = {"ztf": 60_000, "lsst": 16_000}
+PRELOAD = {"ztf": 40_000, "lsst": 12_000}
 DECODED = {"ztf": 512, "lsst": 128}
 ROUNDS = 5
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -160,9 +160,10 @@ def apache_avro(load_: Bodies) -> Json:
 
 def fink(load_: Bodies) -> Json:
     """Return what Fink's modules take, or why they did not run."""
-    python = os.environ.get("TOCSIN_FINK_PYTHON")
+    variable = f"TOCSIN_FINK_{load_.survey.upper()}"
+    python = os.environ.get(variable)
     if python is None:
-        return {"failed": "TOCSIN_FINK_PYTHON does not name an interpreter that has fink-science"}
+        return {"failed": f"{variable} does not name an interpreter that has fink-science"}
     return run([python, str(HERE / "fink.py"), load_.survey, str(load_.schema), str(load_.bodies)])
 
 

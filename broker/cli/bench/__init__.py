@@ -11,6 +11,7 @@ COMMANDS = {
     "gp": "broker.cli.bench.gp:gp",
     "pipeline": "broker.cli.bench.stream:pipeline",
     "kafka": "broker.cli.bench.stream:kafka",
+    "scale": "broker.cli.bench.scale:scale",
     "score": "broker.cli.bench.score:score",
     "start": "broker.cli.bench.start:start",
 }
