@@ -111,6 +111,7 @@ class Pipeline:
     _pending: list[AlertKey] = field(default_factory=list)
     _observed_ms: list[float] = field(default_factory=list)
     _shadow_failed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _said: set[tuple[str, str]] = field(default_factory=set)
 
     def __call__(self, batch: PacketBatch) -> Outcomes:
         """Return one outcome per packet of ``batch``.
@@ -260,8 +261,10 @@ class Pipeline:
         """Return a shadow's answer; whatever its code raises is a reason on its own alerts."""
         try:
             own = shadow.scorer.answer(*self._tensors(survey, shadow.scorer, curves, inputs))
-        except Exception:
-            log.exception("the shadow %s failed; the live stream goes on", shadow.name)
+        except Exception as error:
+            if (kind := (shadow.name, type(error).__name__)) not in self._said:  # the metric counts the others
+                log.exception("the shadow %s failed; the live stream goes on", shadow.name)
+            self._said.add(kind)
             own = shadow.failed(len(curves))
         for reasons in zip(*_reasons(own), strict=True):
             for failed in {Unscored.BAD_FIT, Unscored.SHADOW_FAILED}.intersection(reasons):

@@ -99,7 +99,7 @@ def test_a_shadow_says_of_every_annotated_alert_what_its_models_say(
 
 @pytest.mark.parametrize(("name", "reason"), [("raises", "shadow_failed"), ("answers NaN", "bad_fit")])
 def test_a_shadow_that_fails_says_why_and_hurts_nobody(
-    settings: Settings, packets: PacketBatch, name: str, reason: str
+    settings: Settings, packets: PacketBatch, name: str, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     shadows = loaded(settings, "ztf-gru", "ztf-transformer")
     broken = shadows["ztf"][0].scorer.classifiers[0]
@@ -119,6 +119,10 @@ def test_a_shadow_that_fails_says_why_and_hurts_nobody(
     step.committed(packets, outcomes)
     counted = {dict(key[1])["reason"]: n for key, n in metrics.counters.items() if key[0] == "shadow_failed_total"}
     assert counted == {reason: len(failed)}
+    step(packets)
+    said = [record for record in caplog.records if "the shadow ztf-gru failed" in record.getMessage()]
+    assert len(said) == (name == "raises")  # once for a kind of error, however many batches
+    assert all("the candidate's own bug" in str(record.exc_info) for record in said)
 
 
 def test_a_candidate_with_a_grid_of_its_own_is_interpolated_on_it(settings: Settings, packets: PacketBatch) -> None:
