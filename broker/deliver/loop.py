@@ -238,7 +238,8 @@ class _Loop:
         if size:
             self.metrics.count("alerts_received_total", size)
             self.metrics.observe("batch_alerts", size)
-            self.metrics.observe("alert_latency_seconds", now - intake.batch.ingest_ms / 1000, since="ingest")
+            latency = max(0.0, now - intake.batch.ingest_ms / 1000)  # the clock may have been set back meanwhile
+            self.metrics.observe("alert_latency_seconds", latency, since="ingest")
 
     def _until_ready(self, what: str, call: Callable[[], T], *, drop: bool = False) -> T:
         """Return ``call()``, tried again with a growing pause while it raises `Wait`.

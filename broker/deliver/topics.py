@@ -63,13 +63,15 @@ def spec(topics: Topics, name: str, partitions: int) -> TopicSpec:
     All keep a week, so that annotations, dead letters and ledger can be compared; ``compression.type = producer``
     keeps the producer's zstd. Raw packets and dead letters may be as large as the largest packet and its wrapping.
     Dead letters and the ledger are few: one partition keeps them in the order of their transactions. Of the notes
-    of what is in flight Kafka keeps the last of each key.
+    of what is in flight Kafka keeps the last of each key. Times are those of Kafka's clock: a service whose clock is
+    wrong would have its messages refused, or deleted at once.
     """
     large = name == topics.dead_letters or name.endswith(".raw")
     config = {
         "cleanup.policy": "compact" if name == topics.in_flight else "delete",
         "retention.ms": str(WEEK_MS),
         "compression.type": "producer",
+        "message.timestamp.type": "LogAppendTime",
         "max.message.bytes": str(LARGEST_MESSAGE if large else 8 * 2**20),
     }
     return TopicSpec(name, 1 if name in _single(topics) else partitions, config)

@@ -88,12 +88,13 @@ def main(options: dict[str, Any]) -> None:
     bounds = Bounds(max_alerts=options.get("batch", 50), max_wait_s=0.05)
     before = poison(options.get("deadly", []), options.get("failing", []))
     step = FakeStep(topics, pause_s=options.get("pause_s", 0.0), before=before)
+    metrics = Recorded()
     with stop_on_signals(stop):
         run(
             source,
             step,
             sink,
-            metrics=Recorded(),
+            metrics=metrics,
             bounds=bounds,
             primary=primary(topics),
             member=member,
@@ -101,6 +102,7 @@ def main(options: dict[str, Any]) -> None:
             notes=notes(options, topics),
             at=at,
         )
+    assert min(min(seconds) for seconds in metrics.observations.values()) >= 0, "time ran backwards"
 
 
 if __name__ == "__main__":

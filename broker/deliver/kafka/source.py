@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 CALL_S = 5.0
 POLL_S = 0.2
+NAP_S = 0.01
 LAG_EVERY_S = 5.0
 
 
@@ -271,9 +272,13 @@ class KafkaSource:
         return messages
 
     def _poll(self, timeout_s: float) -> Message | None:
-        """Return the next message of an owned partition, if one comes in time."""
-        message = self._consumer.poll(timeout_s)
+        """Return the next message of an owned partition if it is there; else sleep a moment, at most ``timeout_s``.
+
+        We sleep, not librdkafka: it would wait by the wall clock, for an hour more where that is set back by one.
+        """
+        message = self._consumer.poll(0)
         if message is None:
+            time.sleep(min(timeout_s, NAP_S))
             return None
         if message.error() is not None:
             self._take_error(message.error(), message.topic(), message.partition())
