@@ -1,10 +1,15 @@
-"""A chunk of one night: which objects alert and when, and the random numbers that it draws from."""
+"""A chunk of some nights: which objects alert and when, and the random numbers that it draws from.
+
+Each object is visited once or more a night at the places in time of its field. It surely alerts at one of these visits,
+its reference, and at every other one at which it is detected; the light curve is drawn once, so that the histories of
+its packets agree and grow.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,18 +24,28 @@ _POOL = 1 << 21
 
 @dataclass(frozen=True, slots=True)
 class Night:
-    """n objects of a night, in the order of their alerts.
+    """n objects at one visit of their fields, in the order of the visits.
 
     Attributes
     ----------
     rng : numpy Generator
-        This chunk's own: its packets depend on the seed and the chunk's number alone.
+        For what belongs to the objects: it depends on the seed and the chunk's number alone.
+    later : numpy Generator
+        For what belongs to this visit's packets.
     numbers : (n,) int64
         Number of each object in the night.
+    first_mjd : float
+        MJD UTC at which the first night starts.
     mjd_utc : (n,) float64
-        MJD UTC, start of the alerting exposure.
+        MJD UTC, start of the exposure at which the object surely alerts.
+    visits_d : (n, e) float64
+        Days from there to each visit of the field, in order: 0 at that one.
+    visit : int
+        Column of ``visits_d`` that is now.
     sent_ms : (n,) int64
-        When the survey sends the alert, Unix ms UTC.
+        When the survey sends the alert of this visit, Unix ms UTC.
+    field : (n,) int64
+        Number of the pointing that the object lies in.
     history : 'real' or 'short'
     mix : Mix
     noise : (m,) float64
@@ -38,22 +53,46 @@ class Night:
     """
 
     rng: np.random.Generator
+    later: np.random.Generator
     numbers: Ints
+    first_mjd: float
     mjd_utc: Floats
+    visits_d: Floats
+    visit: int
     sent_ms: Ints
+    field: Ints
     history: History
     mix: Mix
     noise: Floats
 
-    def positions(self) -> tuple[Floats, Floats]:
-        """Return ra and dec (n,), deg: uniform on the northern three quarters of the sky."""
-        n = len(self.numbers)
-        return self.rng.uniform(0.0, 360.0, n), np.degrees(np.arcsin(self.rng.uniform(-0.48, 0.98, n)))
+    @property
+    def reference(self) -> Ints:
+        """Column (n,) of ``visits_d`` at which each object surely alerts."""
+        return np.asarray(np.argmin(np.abs(self.visits_d), axis=1))
 
-    def some_noise(self, n: int) -> Floats:
-        """Return n standard normal numbers out of the pool."""
-        start = int(self.rng.integers(0, len(self.noise) - n))
+    @property
+    def now_d(self) -> Floats:
+        """Days (n,) from an object's reference to this visit."""
+        return np.asarray(self.visits_d[:, self.visit])
+
+    def positions(self, radius_deg: float) -> Floats:
+        """Return ra and dec (n, 2), deg: in fields that cover the northern three quarters of the sky evenly."""
+        turn, height = (self.field[:, None] * [0.7548776662466927, 0.5698402909980532] + 0.5).T % 1.0
+        around, off = self.rng.random((2, len(self.numbers)))
+        off = radius_deg * np.sqrt(off)
+        dec = np.degrees(np.arcsin(-0.48 + 1.44 * height)) + off * np.sin(2 * np.pi * around)
+        east = off * np.cos(2 * np.pi * around) / np.cos(np.radians(dec))
+        return np.stack([(360.0 * turn + east) % 360.0, np.clip(dec, -90.0, 90.0)], axis=1)
+
+    def some_noise(self, n: int, rng: np.random.Generator | None = None) -> Floats:
+        """Return n standard normal numbers out of the pool, from a place that this visit's generator chooses."""
+        start = int((rng or self.later).integers(0, len(self.noise) - n))
         return self.noise[start : start + n]
+
+    def take(self, rows: Ints) -> Night:
+        """Return the objects in ``rows`` (k,)."""
+        named = {name: getattr(self, name)[rows] for name in ("numbers", "mjd_utc", "visits_d", "sent_ms", "field")}
+        return replace(self, **named)
 
 
 @cache
@@ -78,3 +117,61 @@ def of_bytes(data: bytes) -> bytes:
 def block(items: int, data: bytes) -> bytes:
     """Return an Avro array of ``items`` items as the second branch of a union with null."""
     return b"\2" + varint(items) + data + b"\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Which objects alert now, and how their visits lie in time.
+
+    Attributes
+    ----------
+    rows : (k,) int64
+        Objects that alert.
+    order : (k, m) int64
+        Columns of all their visits in the order of time, that of the alert at the end.
+    past : (k, m) bool
+        By that order: a visit that was made before the alert's; the last column is false.
+    all_in_order : bool
+        Whether that is everything as it was drawn.
+    """
+
+    rows: Ints
+    order: Ints
+    past: NDArray[np.bool_]
+    all_in_order: bool = False
+
+    def of(self, columns: NDArray[np.generic]) -> NDArray[Any]:
+        """Return columns (n, m) of the objects that alert, in the order of time, (k, m)."""
+        if self.all_in_order:
+            return columns
+        return np.take_along_axis(columns[self.rows], self.order, axis=1)
+
+
+def seen(night: Night, t: Floats, used: NDArray[np.bool_], found: NDArray[np.bool_], longest_d: float) -> Seen:
+    """Return who alerts at this visit of its field.
+
+    Parameters
+    ----------
+    t : (n, m) float64
+        Days since the reference; the last columns are those of ``night.visits_d``.
+    used : (n, m) bool
+        Visits that were made at some time.
+    found : (n, m) bool
+        Detections.
+    longest_d : float
+        How far back a history reaches, days.
+    """
+    visits, m = night.visits_d.shape[1], t.shape[1]
+    if visits == 1:
+        rows, order = np.arange(len(t)), np.tile(np.arange(m), (len(t), 1))
+        past = used.copy()
+        past[:, -1] = False
+        return Seen(rows, order, past, all_in_order=True)
+    column = m - visits + night.visit
+    rows = np.flatnonzero(found[:, column] | (night.reference == night.visit))
+    now = t[rows, column][:, None]
+    past = used[rows] & (t[rows] < now - 1e-6) & (t[rows] > now - longest_d)
+    key = np.where(past, t[rows], -np.inf)
+    key[:, column] = np.inf
+    order = np.argsort(key, axis=1, kind="stable")
+    return Seen(rows, order, np.take_along_axis(past, order, axis=1))

@@ -58,6 +58,11 @@ class Kind:
     hot_k: float = 12000.0
     cool_k: float = 5500.0
 
+    @property
+    def peaks(self) -> bool:
+        """Whether the curve's zero is a peak that does not come again."""
+        return self.shape in (_explosion, _plateau, _tidal, _kilonova, _lens, _flare)
+
 
 @dataclass(frozen=True, slots=True)
 class Draws:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from functools import cache
 from typing import Any
 
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from broker.archive import fields, layout, sky
 from broker.archive.layout import Bytes
-from broker.archive.night import Night, block, of_bytes, places
+from broker.archive.night import Night, block, of_bytes, places, seen
 from broker.archive.simulated import SimulatedPacket, Truth, of_kind
 from broker.archive.stamps import pool
 from broker.core.bands import SURVEYS
@@ -31,6 +32,8 @@ from broker.deliver.container import varint
 
 SIMULATED_ID = 2_000_001_101  # "2 000 00" + 11.1: no registry counts that far, and no survey version looks like it
 _EPOCHS = 780
+_HISTORY_D = 365.0
+_FIELD_DEG = 1.75
 _NIGHTS, _RUNS = 26, 16  # at most, and the runs of a night before their bands repeat
 _MAX_DETECTIONS = 391
 _DEPTH = np.array([23.5, 24.4, 24.0, 23.5, 22.9, 22.1])  # median 5-sigma depth in u to y
@@ -43,7 +46,7 @@ _EPOCH_MJD = 60000
 
 @dataclass(frozen=True, slots=True)
 class _Visits:
-    """The visits of n objects, (n, m); the last column is the alert's."""
+    """The visits of n objects, (n, m); the last columns are the field's visits at which they may alert."""
 
     t: Floats
     band: Ints
@@ -51,34 +54,42 @@ class _Visits:
     sigma: Floats
     visit: Ints
     mjd: Floats
+    number: Ints  # of the visit among all of the object's, the same in each of its packets
 
 
 def packets(night: Night) -> Iterator[SimulatedPacket]:
     """Yield the packets of one chunk of a night's objects, in the order of their visits."""
-    rng, n = night.rng, len(night.numbers)
+    rng, n, at_alert = night.rng, len(night.numbers), night.visits_d.shape[1]
     weights = _WIDE if night.history == "short" else _DEEP
-    band = rng.choice(6, (n, _EPOCHS + 1), p=weights)
-    depth = 0.2 * np.clip(night.some_noise(band.size).reshape(band.shape), -3, 3)
+    band = rng.choice(6, (n, _EPOCHS + at_alert), p=weights)
+    own = np.arange(n), _EPOCHS + night.reference
+    depth = 0.2 * np.clip(night.some_noise(band.size, rng).reshape(band.shape), -3, 3)
     wavelengths = SURVEYS["lsst"].wavelengths_aa
-    newest_sigma = mag_to_njy(_DEPTH[band[:, -1]] + depth[:, -1]) / 5.0
-    objects = sky.draw("lsst", night.mix, wavelengths[band[:, -1]], newest_sigma, rng)
-    visits = _visits(night, objects, band, depth)
-    flux = objects.flux(visits.t, wavelengths[visits.band])
-    sigma = np.hypot(visits.sigma, 0.01 * flux)
-    measured = sky.measure(objects, flux, sigma, rng)
-    ra, dec = night.positions()
-    ids = _object_ids(night, objects)
-    detected = _detected(objects, visits, measured, sigma)
-    solar = objects.kind == sky.SOLAR_SYSTEM
-    newest = np.cumsum(visits.used[:, ::-1], axis=1)[:, ::-1]
+    objects = sky.draw("lsst", night.mix, wavelengths[band[own]], mag_to_njy(_DEPTH[band[own]] + depth[own]) / 5.0, rng)
+    everything = _visits(night, objects, band, depth)
+    flux = objects.flux(everything.t, wavelengths[everything.band])
+    sigma = np.hypot(everything.sigma, 0.01 * flux)
+    measured = sky.measure(objects, flux, sigma, own[1], rng)
+    scatter = night.some_noise(band.size, rng).reshape(band.shape)
     kept = 340 + (440 * rng.beta(0.7, 2.0, n)).astype(np.int64)  # forced photometry does not go back as far
-    forced = visits.used & (newest <= kept[:, None]) & (visits.used.sum(axis=1) > 1)[:, None] & ~solar[:, None]
-    own = np.zeros_like(detected)
-    own[:, -1] = True
-    common = (night, objects, visits, measured, sigma, np.stack([ra, dec], axis=1), ids)
-    previous, heads = _sources(*common, detected), _sources(*common, own)
-    measurements = _forced(*common, forced)
-    yield from _assemble(*common, detected, forced, (heads, previous, measurements))
+    place, scores = night.positions(_FIELD_DEG), _bogus(night, objects)
+    found = (np.abs(measured) >= sky.DETECTED * sigma) & (objects.kind != sky.SOLAR_SYSTEM)[:, None]
+    now = seen(night, everything.t, everything.used, found, _HISTORY_D)
+    objects, night = objects.at(now.rows, night.now_d[now.rows]), night.take(now.rows)
+    visits = _Visits(*(now.of(getattr(everything, field.name)) for field in dataclass_fields(everything)))
+    visits.used[:] = now.past
+    visits.used[:, -1] = True
+    detected = _detected(visits, now.of(found))
+    newest = np.cumsum(visits.used[:, ::-1], axis=1)[:, ::-1]
+    forced = visits.used & (newest <= kept[now.rows, None]) & (objects.kind != sky.SOLAR_SYSTEM)[:, None]
+    forced &= (visits.used.sum(axis=1) > 1)[:, None]
+    alone = np.zeros_like(detected)
+    alone[:, -1] = True
+    scores = scores[0][now.rows], scores[1][now.rows]
+    common = (night, objects, visits, now.of(measured), now.of(sigma), place[now.rows], _object_ids(night, objects))
+    previous, heads = _sources(*common, scores, detected), _sources(*common, scores, alone)
+    measurements = _forced(*common, now.of(scatter), forced)
+    yield from _assemble(*common, scores[1], detected, forced, (heads, previous, measurements))
 
 
 def _visits(night: Night, objects: sky.Objects, band: Ints, depth: Floats) -> _Visits:
@@ -96,17 +107,18 @@ def _visits(night: Night, objects: sky.Objects, band: Ints, depth: Floats) -> _V
     date = np.sort(np.where(used, np.take_along_axis(dates, which, axis=1), 1.0), axis=1)
     used = date < 0
     if deep:
-        t, band[:, :-1] = _sequences(night, date)
+        t, band[:, :_EPOCHS] = _sequences(night, date)
     else:
         t = date + rng.uniform(-0.1, 0.15, date.shape)
     order = np.argsort(np.where(used, t, 1.0), axis=1)
-    t, band[:, :-1] = np.take_along_axis(t, order, axis=1), np.take_along_axis(band[:, :-1], order, axis=1)
-    t = np.concatenate([np.where(used, t, -1.0), np.zeros((n, 1))], axis=1)
-    used = np.concatenate([used, np.ones((n, 1), bool)], axis=1)
+    t, band[:, :_EPOCHS] = np.take_along_axis(t, order, axis=1), np.take_along_axis(band[:, :_EPOCHS], order, axis=1)
+    t = np.concatenate([np.where(used, t, -1.0), night.visits_d], axis=1)
+    used = np.concatenate([used, np.ones(night.visits_d.shape, bool)], axis=1)
     mjd = utc_to_tai(night.mjd_utc + 15.0 / 86400.0)[:, None] + t
     day = np.floor(mjd).astype(np.int64)
     visit = _yyyymmdd(day) * 100_000 + ((mjd - day) * 2600).astype(np.int64)
-    return _Visits(t, band, used, mag_to_njy(_DEPTH[band] + depth) / 5.0, visit, mjd)
+    number = np.tile(np.arange(t.shape[1]), (n, 1))
+    return _Visits(t, band, used, mag_to_njy(_DEPTH[band] + depth) / 5.0, visit, mjd, number)
 
 
 def _sequences(night: Night, date: Floats) -> tuple[Floats, Ints]:
@@ -134,23 +146,21 @@ def _yyyymmdd(mjd: Ints) -> Ints:
 
 
 def _object_ids(night: Night, objects: sky.Objects) -> Ints:
-    """Return diaObjectId, or ssObjectId of solar-system objects, (n,): different in every night."""
+    """Return diaObjectId, or ssObjectId of solar-system objects, (n,): different for other first nights."""
     base = np.where(objects.kind == sky.SOLAR_SYSTEM, 21_163_000_000_000_000, 170_000_000_000_000_000)
-    nights = np.floor(night.mjd_utc).astype(np.int64) % 10_000
-    return np.asarray(base + nights * 10_000_000_000 + night.numbers)
+    return np.asarray(base + int(night.first_mjd) % 10_000 * 10_000_000_000 + night.numbers)
 
 
-def _source_ids(night: Night, rows: Ints, columns: Ints) -> Ints:
-    """Return ids of detections and forced measurements: night, number in it, and number in the packet."""
-    nights = np.floor(night.mjd_utc[rows]).astype(np.int64) - _EPOCH_MJD
-    return np.asarray(160_000_000_000_000_000 + nights * 10**13 + night.numbers[rows] * 1000 + columns)
+def _source_ids(night: Night, rows: Ints, visits: Ints) -> Ints:
+    """Return ids of detections and forced measurements: first night, number of the object, number of its visit."""
+    nights = int(night.first_mjd) - _EPOCH_MJD
+    return np.asarray(160_000_000_000_000_000 + nights * 10**13 + night.numbers[rows] * 1000 + visits)
 
 
-def _detected(objects: sky.Objects, visits: _Visits, measured: Floats, sigma: Floats) -> NDArray[np.bool_]:
+def _detected(visits: _Visits, found: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which earlier visits (n, m) gave a detection; at most `_MAX_DETECTIONS` of an object."""
-    found = visits.used & (np.abs(measured) >= sky.DETECTED * sigma)
+    found = visits.used & found
     found[:, -1] = False
-    found[objects.kind == sky.SOLAR_SYSTEM] = False
     return found & (np.cumsum(found[:, ::-1], axis=1)[:, ::-1] <= _MAX_DETECTIONS)
 
 
@@ -180,7 +190,7 @@ def _layouts() -> dict[str, layout.Layout]:
 
 def _sources(
     night: Night, objects: sky.Objects, visits: _Visits, measured: Floats, sigma: Floats, place: Floats, ids: Ints,
-    where: NDArray[np.bool_],
+    scores: tuple[Floats, NDArray[np.bool_]], where: NDArray[np.bool_],
 ) -> list[bytes]:  # fmt: skip
     """Return the ``diaSource`` records where ``where`` (n, m), those of an object end to end."""
     solar = objects.kind == sky.SOLAR_SYSTEM
@@ -191,26 +201,29 @@ def _sources(
         if not len(at[0]):
             continue
         flux, err = measured[at], sigma[at]
-        columns = _common(night, visits, at, flux, err) | _bogus(night, objects, at)
-        jitter = place[at[0]] + 1e-5 * night.rng.standard_normal((len(flux), 2))
-        columns |= {"diaSourceId": _source_ids(night, *at), column: ids[at[0]]}
+        columns = _common(night, visits, at, flux, err) | _reliability(night, scores, at[0])
+        jitter = place[at[0]] + 1e-5 * night.later.standard_normal((len(flux), 2))
+        columns |= {"diaSourceId": _source_ids(night, at[0], visits.number[at]), column: ids[at[0]]}
         columns |= {"ra": jitter[:, 0], "dec": jitter[:, 1], "trailRa": jitter[:, 0], "trailDec": jitter[:, 1]}
         columns |= {"snr": np.abs(flux) / err, "isNegative": flux < 0, "apFlux": flux * 1.01, "apFluxErr": 1.8 * err}
         parts.append((_layouts()[name].rows(len(flux), columns, night.noise), order[at]))
     return _per_object(parts, where.sum(axis=1))
 
 
-def _bogus(night: Night, objects: sky.Objects, at: tuple[Ints, Ints]) -> dict[str, Any]:
-    """Return reliability and the flag of injected sources: drawn per object, with some scatter per detection."""
-    n = len(objects.kind)
-    rng = np.random.default_rng([int(night.numbers[0]), int(night.mjd_utc[0]), 1])  # the same for all its detections
+def _bogus(night: Night, objects: sky.Objects) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return each object's reliability and whether it is an injected source, (n,)."""
+    n, rng = len(objects.kind), night.rng
     real = np.where(rng.random(n) < 0.02, 0.1 + 0.3 * rng.random(n), rng.beta(9, 2, n))
     score = np.where(objects.kind == sky.ARTEFACT, rng.beta(1.2, 12.0, n), real)
     score = np.where(objects.kind == sky.SOLAR_SYSTEM, 1.0 - 1e-3 * rng.random(n), score)
-    test = rng.random(n) < night.mix.test
-    scatter = 0.02 * night.some_noise(len(at[0]))
-    value = np.clip(score[at[0]] + np.where(score[at[0]] > 0.4, scatter, 0.0), 0.0, 1.0)
-    return {"reliability": value, "pixelFlags_injectedCenter": test[at[0]], "pixelFlags_injected": test[at[0]]}
+    return score, rng.random(n) < night.mix.test
+
+
+def _reliability(night: Night, scores: tuple[Floats, NDArray[np.bool_]], rows: Ints) -> dict[str, Any]:
+    """Return reliability and the flag of injected sources of detections of the objects ``rows`` (k,), with scatter."""
+    score, test = scores[0][rows], scores[1][rows]
+    value = np.clip(score + np.where(score > 0.4, 0.02 * night.some_noise(len(rows)), 0.0), 0.0, 1.0)
+    return {"reliability": value, "pixelFlags_injectedCenter": test, "pixelFlags_injected": test}
 
 
 def _common(night: Night, visits: _Visits, at: tuple[Ints, Ints], flux: Floats, err: Floats) -> dict[str, Any]:
@@ -230,13 +243,13 @@ def _common(night: Night, visits: _Visits, at: tuple[Ints, Ints], flux: Floats, 
 
 def _forced(
     night: Night, objects: sky.Objects, visits: _Visits, measured: Floats, sigma: Floats, place: Floats, ids: Ints,
-    where: NDArray[np.bool_],
+    scatter: Floats, where: NDArray[np.bool_],
 ) -> list[bytes]:  # fmt: skip
     """Return the ``diaForcedSource`` records where ``where`` (n, m), those of an object end to end."""
     at = places(where)
-    flux, err = measured[at] + 0.3 * sigma[at] * night.some_noise(len(at[0])), sigma[at] * 0.98
+    flux, err = measured[at] + 0.3 * sigma[at] * scatter[at], sigma[at] * 0.98
     columns = _common(night, visits, at, flux, err)
-    columns |= {"diaForcedSourceId": _source_ids(night, *at), "diaObjectId": ids[at[0]]}
+    columns |= {"diaForcedSourceId": _source_ids(night, at[0], visits.number[at]), "diaObjectId": ids[at[0]]}
     columns |= {"ra": place[at[0], 0], "dec": place[at[0], 1]}
     rows = _layouts()["forced"].rows(len(flux), columns, night.noise)
     return _per_object([(rows, np.arange(len(flux)))], where.sum(axis=1))
@@ -254,13 +267,13 @@ def _per_object(parts: list[tuple[Bytes, Ints]], counts: Ints) -> list[bytes]:
 
 def _assemble(
     night: Night, objects: sky.Objects, visits: _Visits, measured: Floats, sigma: Floats, place: Floats, ids: Ints,
-    detected: NDArray[np.bool_], forced: NDArray[np.bool_], parts: tuple[list[bytes], list[bytes], list[bytes]],
+    tests: NDArray[np.bool_], detected: NDArray[np.bool_], forced: NDArray[np.bool_],
+    parts: tuple[list[bytes], list[bytes], list[bytes]],
 ) -> Iterator[SimulatedPacket]:  # fmt: skip
-    rng, n = night.rng, len(ids)
-    stamps, source_ids = pool("lsst"), _source_ids(night, np.arange(n), np.full(n, _EPOCHS)).tolist()
+    rng, n = night.later, len(ids)
+    stamps, source_ids = pool("lsst"), _source_ids(night, np.arange(n), visits.number[:, -1]).tolist()
     chosen = rng.integers(0, len(stamps), n).tolist()
     counts, forced_counts = detected.sum(axis=1).tolist(), forced.sum(axis=1).tolist()
-    tests = _bogus(night, objects, (np.arange(n), np.zeros(n, np.int64)))["pixelFlags_injectedCenter"].tolist()
     frame = frame_prefix(SIMULATED_ID)
     for row in range(n):
         solar = int(objects.kind[row]) == sky.SOLAR_SYSTEM
@@ -276,19 +289,21 @@ def _assemble(
         cutouts = [b"\2" + of_bytes(image) for image in (stamp.difference, stamp.science, stamp.template)]
         value = b"".join((frame, _opening(source_ids[row]), parts[0][row], around, *cutouts))
         mjd, entries = float(visits.mjd[row, -1]), (1 + counts[row], 1 + counts[row] + forced_counts[row])
-        truth = _truth(objects, row, source_ids[row], int(ids[row]), mjd, *entries, test=tests[row])
-        yield SimulatedPacket(value, int(night.sent_ms[row]), truth)
+        truth = _truth(night, objects, row, source_ids[row], int(ids[row]), mjd, *entries, test=bool(tests[row]))
+        yield SimulatedPacket(value, int(night.sent_ms[row]), truth, int(night.numbers[row]))
 
 
 def _truth(
-    objects: sky.Objects, row: int, source_id: int, own_id: int, mjd: float, detections: int, points: int, *, test: bool
-) -> Truth:
+    night: Night, objects: sky.Objects, row: int, source_id: int, own_id: int, mjd: float, detections: int, points: int,
+    *, test: bool,
+) -> Truth:  # fmt: skip
     class_id, name, transient = of_kind(int(objects.kind[row]))
-    z = float(objects.z[row])
+    z, peak = float(objects.z[row]), float(objects.peak_d[row])
     object_id = f"ss{own_id}" if int(objects.kind[row]) == sky.SOLAR_SYSTEM else str(own_id)
     return Truth(
         "lsst", source_id, object_id, class_id, name, transient, z if np.isfinite(z) else None, mjd,
-        float(objects.snr[row]), detections, points, 1, test=test,
+        float(objects.snr[row]), detections, points, 1, test=test, peak_mjd=mjd + peak if np.isfinite(peak) else None,
+        artefact=int(objects.kind[row]) == sky.ARTEFACT, sent_ms=int(night.sent_ms[row]),
     )  # fmt: skip
 
 

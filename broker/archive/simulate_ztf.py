@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from functools import cache
 from typing import Any
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from broker.archive import fields, layout, sky
 from broker.archive.layout import Bytes
-from broker.archive.night import Night, block, of_bytes, places
+from broker.archive.night import Night, block, of_bytes, places, seen
 from broker.archive.simulated import SimulatedPacket, Truth, of_kind
 from broker.archive.stamps import pool
 from broker.core.bands import SURVEYS
@@ -28,6 +29,8 @@ from broker.core.units import JD_TO_MJD, NJY_ZERO_POINT, mag_to_njy, utc_to_tai
 from broker.deliver.container import varint
 
 _EPOCHS = 68
+_HISTORY_D = 30.0
+_FIELD_DEG = 3.6
 _FORCED = 21
 _DEPTH = np.array([20.8, 20.6, 19.9])  # median 5-sigma depth in g, r, i
 _FAILED = -99999.0
@@ -44,7 +47,7 @@ _DETECTED: dict[str, fields.Value] = {
 
 @dataclass(frozen=True, slots=True)
 class _Visits:
-    """The visits of n objects, (n, m); the last column is the alert's."""
+    """The visits of n objects, (n, m); the last columns are the field's visits at which they may alert."""
 
     t: Floats
     fid: Ints
@@ -56,20 +59,24 @@ class _Visits:
 
 def packets(night: Night) -> Iterator[SimulatedPacket]:
     """Yield the packets of one chunk of a night's objects, in the order of their visits."""
-    rng, n = night.rng, len(night.numbers)
-    visits = _visits(night)
-    wavelength = SURVEYS["ztf"].wavelengths_aa[visits.fid - 1]
-    objects = sky.draw("ztf", night.mix, wavelength[:, -1], visits.sigma[:, -1], rng)
-    flux = objects.flux(visits.t, wavelength)
-    sigma = np.hypot(visits.sigma, 0.02 * flux)
-    measured = sky.measure(objects, flux, sigma, rng)
-    history = visits.used.copy()
-    history[:, -1] = False
-    detected = history & (np.abs(measured) >= sky.DETECTED * sigma) & (objects.kind != sky.SOLAR_SYSTEM)[:, None]
-    ra, dec = night.positions()
-    place = np.stack([ra, dec], axis=1)
+    everything = _visits(night)
+    own = np.arange(len(night.numbers)), everything.t.shape[1] - night.visits_d.shape[1] + night.reference
+    wavelength = SURVEYS["ztf"].wavelengths_aa[everything.fid - 1]
+    objects = sky.draw("ztf", night.mix, wavelength[own], everything.sigma[own], night.rng)
+    flux = objects.flux(everything.t, wavelength)
+    sigma = np.hypot(everything.sigma, 0.02 * flux)
+    measured = sky.measure(objects, flux, sigma, own[1], night.rng)
+    found = (np.abs(measured) >= sky.DETECTED * sigma) & (objects.kind != sky.SOLAR_SYSTEM)[:, None]
+    failed = night.rng.random(measured.shape) < 0.25
+    place = night.positions(_FIELD_DEG)
+    now = seen(night, everything.t, everything.used, found, _HISTORY_D)
+    objects, place, night = objects.at(now.rows, night.now_d[now.rows]), place[now.rows], night.take(now.rows)
+    visits = _Visits(*(now.of(getattr(everything, field.name)) for field in dataclass_fields(everything)))
+    measured, sigma, history, failed = now.of(measured), now.of(sigma), now.past, now.of(failed)
+    detected = history & now.of(found)
+    rng, n = night.later, len(night.numbers)
     previous = _previous(night, visits, measured, sigma, history, detected, place)
-    forced = _forced(night, visits, measured, sigma, history)
+    forced = _forced(night, visits, measured, sigma, history, failed)
     heads = _candidates(night, objects, visits, measured[:, -1], sigma[:, -1], detected.sum(axis=1), place)
     counts = 1 + history.sum(axis=1) + np.minimum(history.sum(axis=1), _FORCED)
     stamps = pool("ztf")
@@ -77,13 +84,16 @@ def packets(night: Night) -> Iterator[SimulatedPacket]:
     sync = rng.bytes(16 * n)
     for row in range(n):
         head = heads[row]
-        truth = _truth(objects, row, head, 1 + int(detected[row].sum()), int(counts[row]))
+        truth = _truth(night, objects, row, head, 1 + int(detected[row].sum()), int(counts[row]))
         body = _body(truth.object_id, head, previous[row], forced[row], stamps[chosen[row]])
-        yield SimulatedPacket(_container(body, sync[16 * row : 16 * row + 16]), int(night.sent_ms[row]), truth)
+        yield SimulatedPacket(
+            _container(body, sync[16 * row : 16 * row + 16]), int(night.sent_ms[row]), truth, int(night.numbers[row])
+        )
 
 
 def _visits(night: Night) -> _Visits:
-    rng, n, m = night.rng, len(night.numbers), _EPOCHS + 1
+    rng, n, now = night.rng, len(night.numbers), night.visits_d
+    m, own = _EPOCHS + now.shape[1], now.shape
     many = np.array([20, 42, 64])[rng.choice(3, n, p=[0.42, 0.3, 0.28])] + rng.integers(-1, 3, n)
     if night.history == "short":
         many = rng.integers(0, 8, n)
@@ -99,11 +109,11 @@ def _visits(night: Night) -> _Visits:
     t, fid, used = (np.take_along_axis(a, sort, axis=1) for a in (t, fid, used))
     t, fid = np.where(used, t, -1.0), fid.astype(np.int64)
     t, fid, used = (np.concatenate([a, last], axis=1) for a, last in (
-        (t, np.zeros((n, 1))), (fid, rng.integers(1, 3, (n, 1))), (used, np.ones((n, 1), bool))))  # fmt: skip
+        (t, now), (fid, rng.integers(1, 3, own)), (used, np.ones(own, bool))))  # fmt: skip
     moon = 0.5 * np.cos(2 * np.pi * (night.mjd_utc[:, None] + t) / 29.53)
     depth = _DEPTH[fid - 1] - np.maximum(moon, 0.0) + 0.2 * np.clip(rng.standard_normal((n, m)), -3, 3)
     partner = (rng.random((n, m)) < 0.5) & (fid == 3)
-    partner[:, -1] = rng.random(n) < night.mix.partnership
+    partner[:, _EPOCHS:] = rng.random((n, 1)) < night.mix.partnership
     jd = night.mjd_utc[:, None] + t + JD_TO_MJD
     pid = _pid(jd, rng.integers(0, 64, (n, 1)))
     return _Visits(t, fid, used, mag_to_njy(depth) / 5.0, 1 + partner.astype(np.int64), pid)
@@ -154,7 +164,7 @@ def _previous(
         columns["pdiffimfilename"] = _file_names(columns["fid"])
         if name == "detected":
             columns |= _detection(night, measured[at], sigma[at], place[at[0]])
-            columns["candid"] = visits.pid[at] * 10**6 + 15000 + at[0]
+            columns["candid"] = _candid(visits.pid[at], night.numbers[at[0]])
         rows = _layouts()[name].rows(len(at[0]), columns, night.noise)
         parts.append((rows, order[at]))
     return _arrays(parts, history.sum(axis=1), night)
@@ -163,7 +173,7 @@ def _previous(
 def _detection(night: Night, flux: Floats, sigma: Floats, place: Floats) -> dict[str, Any]:
     """Return the columns of n detections that follow from flux and sigma (n,), nJy, at ``place`` (n, 2), deg."""
     mag = NJY_ZERO_POINT - 2.5 * np.log10(np.abs(flux))
-    jitter = place + 3e-5 * night.rng.standard_normal(place.shape)
+    jitter = place + 3e-5 * night.later.standard_normal(place.shape)
     return {
         "magpsf": mag,
         "sigmapsf": 2.5 / np.log(10.0) * sigma / np.abs(flux),
@@ -182,13 +192,15 @@ def _file_names(fid: Ints) -> NDArray[np.bytes_]:
     return np.asarray(names[fid - 1])
 
 
-def _forced(night: Night, visits: _Visits, measured: Floats, sigma: Floats, history: Any) -> list[bytes]:
+def _forced(
+    night: Night, visits: _Visits, measured: Floats, sigma: Floats, history: Any, failed: NDArray[np.bool_]
+) -> list[bytes]:
     """Return ``fp_hists`` of each object as Avro: the last visits, newest first."""
     recent = history & (np.cumsum(history[:, ::-1], axis=1)[:, ::-1] <= _FORCED)
     counts = recent.sum(axis=1)
     first = np.concatenate(([0], np.cumsum(counts)))[:-1]
     order = first[:, None] + counts[:, None] - np.cumsum(recent, axis=1)
-    failed = recent & (night.rng.random(recent.shape) < 0.25)
+    failed = recent & failed
     parts = []
     for name, where in (("forced", recent & ~failed), ("failed", failed)):
         at = places(where)
@@ -207,7 +219,7 @@ def _arrays(parts: list[tuple[Bytes, Ints]], counts: Ints, night: Night) -> list
     flat, starts = layout.interleave(parts, int(counts.sum()))
     ends = np.concatenate(([0], np.cumsum(counts)))
     bounds, whole = starts[ends].tolist(), flat.tobytes()
-    null = (night.rng.random(len(counts)) < 0.67).tolist()
+    null = (night.later.random(len(counts)) < 0.67).tolist()
     return [
         block(many, whole[bounds[i] : bounds[i + 1]]) if many else b"\0" if null[i] else b"\2\0"
         for i, many in enumerate(counts.tolist())
@@ -218,7 +230,7 @@ def _candidates(
     night: Night, objects: sky.Objects, visits: _Visits, flux: Floats, sigma: Floats, detections: Ints, place: Floats
 ) -> list[dict[str, Any]]:
     """Return the ``candidate`` record of each of n alerts."""
-    rng, n = night.rng, len(flux)
+    rng, n = night.later, len(flux)
     records = fields.load("ztf").records["candidate"]
     columns: dict[str, Any] = {f.name: f.typical for f in records}
     for f in records:
@@ -227,12 +239,12 @@ def _candidates(
     pid = visits.pid[:, -1]
     solar, bogus = objects.kind == sky.SOLAR_SYSTEM, objects.kind == sky.ARTEFACT
     columns |= _detection(night, flux, sigma, place)
-    jd = night.mjd_utc + JD_TO_MJD
+    jd = night.mjd_utc + visits.t[:, -1] + JD_TO_MJD
     columns |= {
         "jd": jd,
         "fid": visits.fid[:, -1],
         "pid": pid,
-        "candid": pid * 10**6 + 15000 + night.numbers % 985_000,
+        "candid": _candid(pid, night.numbers),
         "programid": visits.programid[:, -1],
         "nid": pid // 10**9,
         "rcid": pid // 100 % 100,
@@ -262,20 +274,28 @@ def _real(rng: np.random.Generator, n: int) -> Floats:
     return np.where(rng.random(n) < 0.02, rng.random(n) * 0.6, 1.0 - np.minimum(rng.exponential(0.015, n), 0.5))
 
 
-def _truth(objects: sky.Objects, row: int, head: dict[str, Any], detections: int, points: int) -> Truth:
+def _candid(pid: Ints, numbers: Ints) -> Ints:
+    """Return ids of alerts and detections: the image and the object's number."""
+    return np.asarray(pid * 10**6 + 15000 + numbers % 985_000)
+
+
+def _truth(night: Night, objects: sky.Objects, row: int, head: dict[str, Any], detections: int, points: int) -> Truth:
     class_id, name, transient = of_kind(int(objects.kind[row]))
     z = float(objects.z[row])
     mjd = float(utc_to_tai(np.array([head["jd"] - JD_TO_MJD + 15.0 / 86400.0]))[0])
-    object_id = head.pop("objectId", "") or _object_id(head["candid"])
+    peak = float(objects.peak_d[row])
     return Truth(
-        "ztf", head["candid"], object_id, class_id, name, transient, z if np.isfinite(z) else None, mjd,
-        float(objects.snr[row]), detections, points, head["programid"], test=False,
+        "ztf", head["candid"], _object_id(night.first_mjd, int(night.numbers[row])), class_id, name, transient,
+        z if np.isfinite(z) else None, mjd, float(objects.snr[row]), detections, points, head["programid"], test=False,
+        peak_mjd=mjd + peak if np.isfinite(peak) else None, artefact=int(objects.kind[row]) == sky.ARTEFACT,
+        sent_ms=int(night.sent_ms[row]),
     )  # fmt: skip
 
 
-def _object_id(candid: int) -> str:
-    """Return a ZTF name for the object: year and seven letters, different for different alerts of a night."""
-    number, letters = (candid // 10**15 * 985_000 + candid % 10**6 - 15000) * 2_654_435_761 % 26**7, []
+def _object_id(first_mjd: float, number: int) -> str:
+    """Return a ZTF name for the object: year and seven letters, different for the objects of a night and of others."""
+    nid = int(first_mjd + JD_TO_MJD) - _NIGHT_ZERO_JD
+    number, letters = (nid * 985_000 + number % 985_000) * 2_654_435_761 % 26**7, []
     for _ in range(7):
         number, rest = divmod(number, 26)
         letters.append(chr(97 + rest))

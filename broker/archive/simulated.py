@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from broker.archive.population import KINDS
 from broker.archive.sky import ARTEFACT, SOLAR_SYSTEM
@@ -38,6 +39,13 @@ class Truth:
         Entries of all histories and its own.
     programid : int
     test : bool
+    peak_mjd : float or None
+        MJD TAI of the light curve's zero: its maximum, or within days of it; None for what has none.
+    artefact : bool
+    sent_ms : int
+        When the survey sent the alert, Unix ms UTC; in real time, when the simulator did.
+    poison : str
+        SHA-256 of a packet that was spoilt on purpose, '' for a good one.
     """
 
     survey: str
@@ -53,6 +61,10 @@ class Truth:
     points: int
     programid: int
     test: bool
+    peak_mjd: float | None = None
+    artefact: bool = False
+    sent_ms: int = -1
+    poison: str = ""
 
     def as_json(self) -> str:
         """Return it as one line of JSON."""
@@ -69,11 +81,31 @@ class SimulatedPacket:
     timestamp_ms : int
         When the survey sends it, Unix ms UTC.
     truth : Truth
+    number : int
+        Of the object in the simulation.
     """
 
     value: bytes
     timestamp_ms: int
     truth: Truth
+    number: int = 0
+
+
+def spoilt(packet: SimulatedPacket, kind: float) -> SimulatedPacket:
+    """Return a packet that no broker can understand: cut, with bytes behind its end, or without its magic bytes.
+
+    Parameters
+    ----------
+    kind : float
+        In [0, 1): how.
+    """
+    value = packet.value
+    if kind < 0.5:
+        value = value[: 100 + int(1.8 * kind * (len(value) - 100))]
+    else:
+        value = value + b"behind the end" if kind < 0.75 else b"\xff" + value[1:]
+    digest = hashlib.sha256(value).hexdigest()
+    return SimulatedPacket(value, packet.timestamp_ms, replace(packet.truth, poison=digest), packet.number)
 
 
 def of_kind(kind: int) -> tuple[int, str, bool]:

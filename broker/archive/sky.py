@@ -8,6 +8,7 @@ import numpy as np
 
 from broker.archive import population
 from broker.core.batch import Floats, Ints
+from broker.core.taxonomy import BY_ID
 from broker.core.units import NJY_ZERO_POINT
 
 ARTEFACT, SOLAR_SYSTEM = -1, -2
@@ -34,6 +35,9 @@ class Mix:
         Factor on the share of flares and kilonovae, which have few detections.
     min_snr : float
         Faintest signal to noise of an alert.
+    shares : tuple of (str, float)
+        Classes (slugs of `broker.core.taxonomy`) and their parts of the objects of `population.KINDS`; the classes that
+        are not named share what is left as they usually do.
     """
 
     artefact: float = 0.10
@@ -43,6 +47,7 @@ class Mix:
     newborn: float = 0.04
     fast: float = 1.0
     min_snr: float = 6.0
+    shares: tuple[tuple[str, float], ...] = ()
 
 
 # For measurements: nearly everything can be scored by every network, so that every stage works on every alert.
@@ -63,6 +68,8 @@ class Objects:
         NaN for what has no distance.
     age_d : (n,) float64
         Days since the flux was first there; inf where it always is.
+    peak_d : (n,) float64
+        Days from the alert to the light curve's zero, its peak; NaN for what has none.
     groups : list of (rows, draws, phase, amplitude)
         One per class; phase (m, 1) is the curve's own time at the alert, amplitude (m, 1) in nJy.
     """
@@ -71,6 +78,7 @@ class Objects:
     snr: Floats
     z: Floats
     age_d: Floats
+    peak_d: Floats
     groups: list[tuple[Ints, population.Draws, Floats, Floats]]
 
     def flux(self, t: Floats, wavelength: Floats) -> Floats:
@@ -79,6 +87,11 @@ class Objects:
         for rows, draws, phase, amplitude in self.groups:
             out[rows] = amplitude * draws.kind.shape(draws, t[rows] + phase, wavelength[rows])
         return out
+
+    def at(self, rows: Ints, later_d: Floats) -> Objects:
+        """Return the objects in ``rows`` (n,) as they are ``later_d`` (n,) days after the alert; without their flux."""
+        age, peak = np.maximum(self.age_d[rows] + later_d, 0.02), self.peak_d[rows] - later_d
+        return Objects(self.kind[rows], self.snr[rows], self.z[rows], age, peak, [])
 
 
 def draw(survey: str, mix: Mix, wavelength: Floats, sigma: Floats, rng: np.random.Generator) -> Objects:
@@ -92,7 +105,7 @@ def draw(survey: str, mix: Mix, wavelength: Floats, sigma: Floats, rng: np.rando
     n = len(sigma)
     kind = _kinds(survey, mix, n, rng)
     snr = np.minimum(mix.min_snr * (1.0 - rng.random(n)) ** (-1 / 1.3), 300.0)
-    z, age = np.full(n, np.nan), np.full(n, np.inf)
+    z, age, peak_d = np.full(n, np.nan), np.full(n, np.inf), np.full(n, np.nan)
     groups = []
     for index in np.unique(kind[kind >= 0]).tolist():
         rows = np.flatnonzero(kind == index)
@@ -108,31 +121,51 @@ def draw(survey: str, mix: Mix, wavelength: Floats, sigma: Floats, rng: np.rando
             at_alert = draws.kind.shape(draws, phase, wavelength[rows, None])
         if draws.kind.transient or draws.kind.name == "M-dwarf flare":
             age[rows] = np.maximum(phase[:, 0] + 1.6 * draws.rise_d[:, 0] * (1 + draws.z[:, 0]), 0.02)
+        if draws.kind.peaks:
+            peak_d[rows] = -phase[:, 0]
         groups.append((rows, draws, phase, wanted / np.maximum(np.abs(at_alert), 1e-6)))
-    return Objects(kind, snr, z, age, groups)
+    return Objects(kind, snr, z, age, peak_d, groups)
 
 
-def measure(objects: Objects, flux: Floats, sigma: Floats, rng: np.random.Generator) -> Floats:
-    """Return measured fluxes (n, m), nJy: with noise, the spikes of artefacts, and an alerting detection at the end.
+def measure(objects: Objects, flux: Floats, sigma: Floats, alert: Ints, rng: np.random.Generator) -> Floats:
+    """Return measured fluxes (n, m), nJy: with noise, the spikes of artefacts, and an alerting detection.
 
-    The last column is a detection of at least `DETECTED`: that is why there is an alert.
+    Column ``alert`` (n,) is a detection of at least `DETECTED`: that is why there is an alert.
     """
+    own = np.arange(len(flux)), alert
     noise = rng.standard_normal(flux.shape)
     measured = flux + sigma * noise
     artefact = objects.kind == ARTEFACT
     spike = (rng.random(flux.shape) < 0.12) & artefact[:, None]
     measured = np.where(spike, sigma * (DETECTED + 3.0 * noise**2) * np.sign(noise), measured)
-    sign = np.where(flux[:, -1] < 0, -1.0, 1.0)
-    sign[artefact & (noise[:, -1] < 0)] = -1.0
-    strength = np.maximum(objects.snr + noise[:, -1], DETECTED + 0.1)
-    measured[:, -1] = sign * strength * sigma[:, -1]
-    measured[objects.kind == SOLAR_SYSTEM, :-1] = (sigma * np.clip(noise, -3, 3))[objects.kind == SOLAR_SYSTEM, :-1]
+    solar = objects.kind == SOLAR_SYSTEM
+    measured[solar] = (sigma * np.clip(noise, -3, 3))[solar]
+    sign = np.where(flux[own] < 0, -1.0, 1.0)
+    sign[artefact & (noise[own] < 0)] = -1.0
+    measured[own] = sign * np.maximum(objects.snr + noise[own], DETECTED + 0.1) * sigma[own]
     return np.asarray(measured)
+
+
+def index_of(slug: str) -> int:
+    """Return the number of a class in `population.KINDS`.
+
+    Raises
+    ------
+    KeyError
+        There is none of that name.
+    """
+    return {BY_ID[kind.class_id].slug: index for index, kind in enumerate(population.KINDS)}[slug]
 
 
 def _kinds(survey: str, mix: Mix, n: int, rng: np.random.Generator) -> Ints:
     weight = {"KN": mix.fast, "M-dwarf flare": mix.fast}
     share = np.array([kind.share[_COLUMN[survey]] * weight.get(kind.name, 1.0) for kind in population.KINDS])
+    named = {index_of(slug): part for slug, part in mix.shares}
+    if named:
+        share[list(named)] = 0.0
+        left = max(0.0, 1.0 - sum(named.values()))
+        share *= left / share.sum() if share.sum() else 0.0
+        share[list(named)] = list(named.values())
     kind = rng.choice(len(share), n, p=share / share.sum())
     u = rng.random(n)
     kind = np.where(u < mix.artefact + mix.solar_system, SOLAR_SYSTEM, kind)
