@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from broker.archive import simulate
 from broker.core.topics import Topics
 from tests.conftest import RealKafka
 from tests.deliver.fakes import packet
+from tests.real.serving import no_models
 
 from .old import Old, install
 from .service import FULL, PATIENCE_S, ROOT, wait_until
@@ -28,6 +30,7 @@ pytestmark = pytest.mark.kafka
 
 HOUR_MS, BEGAN_MS = 3_600_000, 1_790_000_000_000
 PHASES = 6
+FOR_EVER = {"retention.ms": "-1"}  # by their time stamps the packets are old
 NEW = str(Path(sys.executable).parent / "tocsin")
 QUICK = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}
 
@@ -85,10 +88,14 @@ def roll(group: Group, feed: Iterator[int], delivered: Callable[[], int]) -> int
         for member, version, how in step:
             group.replace(member, version, how)
         before, sent = delivered(), sent + count
-        wait_until(lambda before=before: delivered() > before, "a constellation to deliver", 2 * PATIENCE_S)
+        wait_until(partial(more_than, before, delivered), "a constellation to deliver", 2 * PATIENCE_S)
     wait_until(lambda: delivered() == sent, "the end of the hour", 4 * PATIENCE_S)
     group.end()
     return sent
+
+
+def more_than(before: int, delivered: Callable[[], int]) -> bool:
+    return delivered() > before
 
 
 def fed(kafka: RealKafka, topic: str, packets: list[tuple[int, bytes]]) -> Iterator[int]:
@@ -128,7 +135,7 @@ def both_read_all(kafka: RealKafka, old: Old, topics: Topics, folder: Path, rece
 
 def test_members_of_both_versions_share_a_group(kafka: RealKafka, old: Old, tmp_path: Path) -> None:
     """The delivery of both versions, with a step that costs nothing."""
-    topic = kafka.topic("upgrade", 4)
+    topic = kafka.topic("upgrade", 4, **FOR_EVER)
     topics, log = Topics(f"t{topic}"), (tmp_path / "log").open("a")
     options = {
         "mode": "kafka", "config": {**kafka.config, **QUICK}, "group": topic, "topic": topic, "topics": [topic],
@@ -145,20 +152,44 @@ def test_members_of_both_versions_share_a_group(kafka: RealKafka, old: Old, tmp_
     group = Group(kafka, start, topic)
     try:
         sent = roll(group, fed(kafka, topic, packets), lambda: committed(kafka, topic, topic, 4))
+        report = verify_kafka(kafka.bootstrap, [topic], topics.prefix)
+        assert report.inputs == sent == count
+        assert report.sound, f"{report}\n{(tmp_path / 'log').read_text()[-2000:]}"
+        both_read_all(kafka, old, topics, tmp_path, count, count // 8)
+        rolled_back_after_a_retry(kafka, old, topics, tmp_path)
+        group.replace("one", "old")
+        kafka.send(topic, [packet(count + number) for number in range(80)])
+        wait_until(lambda: committed(kafka, topic, topic, 4) == count + 80, "the old version to go on")
+        group.end()
     finally:
         group.abandon()
         log.close()
-    report = verify_kafka(kafka.bootstrap, [topic], topics.prefix)
-    assert report.inputs == sent == count
-    assert report.sound, f"{report}\n{(tmp_path / 'log').read_text()[-2000:]}"
-    both_read_all(kafka, old, topics, tmp_path, count, count // 8)
+    assert verify_kafka(kafka.bootstrap, [topic], topics.prefix).sound
+
+
+def rolled_back_after_a_retry(kafka: RealKafka, old: Old, topics: Topics, folder: Path) -> None:
+    """`dlq retry` says what 0.1.0 has no word for: its ledger asks to be upgraded; all else of it goes on."""
+    environ = {**os.environ, **no_models(), "TOCSIN_RUN__CACHE_DIR": str(folder)}
+    where = ["kafka", "--topics", topics.prefix, "--brokers", kafka.bootstrap]
+
+    def call(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [program, *arguments], env=environ, cwd=folder, capture_output=True, text=True, check=False
+        )
+
+    done = call(NEW, "dlq", "retry", *where, "--limit", "5")
+    assert "5 dead letters retried: 5 dead again" in done.stdout, done.stderr
+    assert call(NEW, "ledger", *where, "--verify-source").returncode == 0
+    asked = call(old.tocsin, "ledger", *where)
+    assert (asked.returncode, "upgrade tocsin" in asked.stderr) == (1, True), asked.stderr
+    assert call(old.tocsin, "dlq", "list", *where).returncode == 0
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not FULL, reason="TOCSIN_FAULTS=full runs it (make faults): each version compiles its own stages")
 def test_services_of_both_versions_share_a_group(kafka: RealKafka, old: Old, tmp_path: Path) -> None:
     """`tocsin run` of both versions, every stage on, on an hour of a simulated night."""
-    topic = kafka.topic("upgrade-real", 4)
+    topic = kafka.topic("upgrade-real", 4, **FOR_EVER)
     topics = Topics(f"t{topic}")
     environ = {
         **os.environ,
