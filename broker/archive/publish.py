@@ -6,9 +6,10 @@ import gzip
 import io
 import tarfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,11 +17,14 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from broker.archive.simulated import SimulatedPacket
 from broker.core.errors import TocsinError
+from broker.core.units import SECONDS_PER_DAY
 from broker.deliver import librdkafka
 from broker.deliver.topics import TopicSpec, create
 
-_WEEK_MS = 7 * 24 * 3600 * 1000
+_FOR_EVER = {"retention.ms": "-1"}  # by its own time stamps a past night is old: Kafka would delete it within minutes
 _FLUSH_S = 60.0
+_HELD_BYTES = 256_000_000
+_PAUSE_S = 3600.0  # a longer one is the day between two nights
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,33 @@ def paced(packets: Iterable[SimulatedPacket], rate: float | None) -> Iterator[Si
         yield packet
 
 
+def bursts(
+    packets: Iterable[SimulatedPacket],
+    now: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[SimulatedPacket]:
+    """Yield the packets of each visit at once, and the next ones when that visit's time has come.
+
+    Those of the next visit are made while this one's time passes, up to `_HELD_BYTES`. The day between two nights is
+    left out.
+    """
+    due = last = None
+    for mjd, group in groupby(packets, key=lambda packet: packet.truth.mjd):
+        visit = iter(group)
+        held: list[SimulatedPacket] = []
+        size = 0
+        for packet in visit:
+            held.append(packet)
+            size += len(packet.value)
+            if size > _HELD_BYTES:
+                break
+        gap_s = 0.0 if last is None else (mjd - last) * SECONDS_PER_DAY
+        due, last = (now() if due is None else due) + (gap_s if gap_s < _PAUSE_S else 0.0), mjd
+        sleep(max(0.0, due - now()))
+        yield from held
+        yield from visit
+
+
 @contextmanager
 def truth_file(path: Path) -> Iterator[io.TextIOWrapper]:
     """Open the truth's file; it is beside the folder of packets, not in it, where it would be read as a packet."""
@@ -149,7 +180,7 @@ class KafkaTarget:
 
 @contextmanager
 def _kafka(config: dict[str, Any], topic: str, partitions: int) -> Iterator[KafkaTarget]:
-    large = {"retention.ms": str(_WEEK_MS), "max.message.bytes": str(librdkafka.LARGEST_MESSAGE)}
+    large = {**_FOR_EVER, "max.message.bytes": str(librdkafka.LARGEST_MESSAGE)}
     create(config, [TopicSpec(topic, partitions, large)])
     # ZTF's stamps are compressed already, and zstd on Rubin's costs more CPU than it saves
     settings = {"compression.type": "none", "queue.buffering.max.kbytes": 128 * 1024, **config}
@@ -164,7 +195,7 @@ def _kafka(config: dict[str, Any], topic: str, partitions: int) -> Iterator[Kafk
 
 def side_topic(config: dict[str, Any], topic: str) -> None:
     """Make a topic of small records, of one partition, if it is missing."""
-    create(config, [TopicSpec(topic, 1, {"retention.ms": str(_WEEK_MS)})])
+    create(config, [TopicSpec(topic, 1, _FOR_EVER)])
 
 
 @dataclass(frozen=True, slots=True)
