@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from broker.pipeline import Pipeline
 
 PIPED = 132  # columns where there is no terminal
+WIDE = 40  # columns that a table has at least, for its title
 B = "b"  # the name that side B has as a shadow of side A
 
 
@@ -188,7 +189,7 @@ def _print(summary: dict[str, Any], moves: comparison.Table) -> None:
 
 
 def _figures(summary: dict[str, Any]) -> Table:
-    shown = Table("what", "", title=f"A = {summary['a']}, B = {summary['b']}", title_justify="left")
+    shown = Table("what", "", title=f"A = {summary['a']}, B = {summary['b']}", title_justify="left", min_width=WIDE)
     anomaly = summary["anomaly"]
     correlation = anomaly["rank_correlation"]
     outcomes = (f"{a} -> {b}: {n}" for a, row in summary["outcomes"].items() for b, n in row.items())
@@ -210,14 +211,14 @@ def _figures(summary: dict[str, Any]) -> Table:
 
 
 def _changes(dp: dict[str, dict[str, float]]) -> Table:
-    shown = Table("probability of", "mean change", "largest", title="by class", title_justify="left")
+    shown = Table("probability of", "mean change", "largest", title="by class", title_justify="left", min_width=WIDE)
     for slug, change in dp.items():
         shown.add_row(slug, f"{change['mean']:.6f}", f"{change['max']:.6f}")
     return shown
 
 
 def _classes(classes: dict[str, dict[str, int]]) -> Table:
-    shown = Table("A", "B", "alerts", title="likeliest classes that moved", title_justify="left")
+    shown = Table("A", "B", "alerts", title="likeliest classes that moved", title_justify="left", min_width=WIDE)
     moved = [(n, a, b) for a, row in classes.items() for b, n in row.items() if a != b]
     for alerts, a, b in sorted(moved, reverse=True):
         shown.add_row(a, b, str(alerts))
@@ -225,7 +226,9 @@ def _classes(classes: dict[str, dict[str, int]]) -> Table:
 
 
 def _moves(moves: comparison.Table) -> Table:
-    shown = Table("object", "alert", "A", "B", "moved", "anomaly", title="biggest moves", title_justify="left")
+    shown = Table(
+        "object", "alert", "A", "B", "moved", "anomaly", title="biggest moves", title_justify="left", min_width=WIDE
+    )
     for row in _rows(moves):
         shown.add_row(
             row["object_id"],

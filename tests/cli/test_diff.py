@@ -74,11 +74,12 @@ def test_a_candidate_moves_alerts_and_two_results_say_the_same(folder: Path) -> 
     (folder / "new.toml").write_text(
         f"run.cache_dir = '{folder / 'cache'}'\n[score.classifiers]\nztf = {candidate.split(',')}\n"
     )
-    for config, result in (("night.toml", "a"), ("new.toml", "b")):
-        arguments = ["replay", str(folder / "night"), "--to", str(folder / result), "--config", str(folder / config)]
-        assert CliRunner().invoke(tocsin, arguments).exit_code == 0
+    for config, result, form in (("night.toml", "a", "avro"), ("new.toml", "b", "avro"), ("new.toml", "c", "parquet")):
+        arguments = ["replay", folder / "night", "--to", folder / result, "--config", folder / config, "--format", form]
+        assert CliRunner().invoke(tocsin, list(map(str, arguments))).exit_code == 0
     results = diff(folder, folder / "a", folder / "b", "--top", 1000)
     assert {**results, "a": "", "b": ""} == {**found, "a": "", "b": ""}
+    assert diff(folder, folder / "b", folder / "c")["changed"] == 0
 
 
 def test_thresholds_decide_the_exit_code(folder: Path) -> None:
