@@ -18,6 +18,7 @@ COMMANDS = {
     "diff": "broker.cli.diff:diff",
     "subscribe": "broker.cli.subscribe:subscribe",
     "simulate": "broker.cli.simulate:simulate",
+    "recall": "broker.cli.recall:recall",
     "decode": "broker.cli.decode:decode",
     "score": "broker.cli.score:score",
     "ledger": "broker.cli.ledger:ledger",
