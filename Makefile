@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test clean
+.PHONY: help setup demo check test faults clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -30,6 +30,9 @@ check: setup ## format, lint, types, import layers
 
 test: check ## the checks, then all tests; says what it skipped and why
 	$(BIN)/pytest
+
+faults: setup ## the long form of the fault tests (half an hour): kills, storms, servers and disks that fail; recovery times
+	TOCSIN_FAULTS=full $(BIN)/pytest tests/faults
 
 clean: ## remove the environment and everything generated
 	rm -rf .venv build dist *.egg-info demo-out
