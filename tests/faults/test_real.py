@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -18,10 +19,12 @@ from broker.core.topics import Topics
 from broker.deliver.topics import create, specs
 from tests.conftest import RealKafka
 
-from .verifier import verify_kafka
+from .service import peak_mb, recoveries
+from .verifier import read_records, verify_kafka
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 SURVEYS = ("ztf", "lsst")
+MEMORY_MB = 2000.0
 BAD = [b"", b"nonsense", b"Obj\x01" + b"\xff" * 60, b"\0\0\0\0\7rest"]
 
 
@@ -49,6 +52,8 @@ class RealService:
 
     def stop(self, number: signal.Signals) -> int:
         assert self.process is not None
+        peak = peak_mb(self.process.pid)
+        assert 0 < peak < MEMORY_MB, f"the service took {peak:.0f} MB"
         self.process.send_signal(number)
         return self.process.wait(60)
 
@@ -105,9 +110,34 @@ def test_killed_while_a_few_thousand_alerts_flow(service: RealService) -> None:
         service.wait_for(int(share * len(values)))
         time.sleep(chance.uniform(0, 0.3))
         service.stop(signal.SIGKILL)
+        killed, done = time.monotonic(), service.committed()
     service.start()
+    service.wait_for(done + 1)
+    recoveries.append(("SIGKILL of tocsin run, with its start", time.monotonic() - killed))
     service.wait_for(len(values))
     assert service.stop(signal.SIGTERM) == 0
     report = verify_kafka(service.kafka.bootstrap, [service.topic], service.prefix, SURVEYS)
     assert report.inputs == len(values)
     assert report.sound, str(report)
+
+
+def test_a_survey_sends_again_and_out_of_order(service: RealService) -> None:
+    """The same alert at another offset is annotated again, equally, with the flag; no order is asked of a night."""
+    night = [p.value for survey, n in (("ztf", 150), ("lsst", 50)) for p in simulate.night(survey, n, 6)]
+    random.Random(6).shuffle(night)
+    service.kafka.send(service.topic, night)
+    service.start()
+    service.wait_for(len(night))
+    service.kafka.send(service.topic, night[::-1])
+    service.wait_for(2 * len(night))
+    assert service.stop(signal.SIGTERM) == 0
+    report = verify_kafka(service.kafka.bootstrap, [service.topic], service.prefix, SURVEYS)
+    assert report.inputs == 2 * len(night)
+    assert report.sound, str(report)
+    topics = [f"{service.prefix}.{survey}.all" for survey in SURVEYS]
+    found: dict[tuple[str, int], dict[bool, Any]] = {}
+    for annotation in read_records(service.kafka.bootstrap, topics, "annotation"):
+        ends = found.setdefault((annotation["survey"], annotation["alertId"]), {})
+        ends[annotation["context"]["repeated"]] = annotation["outcome"], annotation["objectId"]
+    assert len(found) == len(night)
+    assert all(set(ends) == {False, True} and ends[False] == ends[True] for ends in found.values())

@@ -68,9 +68,9 @@ def verify_kafka(
 ) -> Report:
     """Compare the packets on ``source_topics`` (or ``inputs``) with what was published under ``prefix``."""
     inputs = read_inputs(bootstrap, source_topics) if inputs is None else inputs
-    annotations = _records(bootstrap, [f"{prefix}.{survey}.all" for survey in surveys], "annotation")
-    dead = _records(bootstrap, [f"{prefix}.dead-letters"], "deadletter")
-    ledgers = list(_records(bootstrap, [f"{prefix}.ledger"], "ledger"))
+    annotations = read_records(bootstrap, [f"{prefix}.{survey}.all" for survey in surveys], "annotation")
+    dead = read_records(bootstrap, [f"{prefix}.dead-letters"], "deadletter")
+    ledgers = list(read_records(bootstrap, [f"{prefix}.ledger"], "ledger"))
     return _report(inputs, annotations, dead, ledgers)
 
 
@@ -143,7 +143,8 @@ def _containers(folder: Path) -> Iterator[dict[str, Any]]:
                 yield record
 
 
-def _records(bootstrap: str, topics: list[str], schema: str) -> Iterator[dict[str, Any]]:
+def read_records(bootstrap: str, topics: list[str], schema: str) -> Iterator[dict[str, Any]]:
+    """Yield every committed record of ours on ``topics``."""
     parsed = {
         100 * int(path.parent.name.split(".")[0]) + int(path.parent.name.split(".")[1]): fastavro.parse_schema(
             json.loads(path.read_text())
