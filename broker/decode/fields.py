@@ -4,8 +4,8 @@ A `Projection` lists, for one survey, the columns of the alert and those of each
 in two tables of 64-bit words: one row per alert, and one row per point of its histories. The last word of a point
 is the tag of the list that it came from; row 0 of every alert's points is left free for the alerting detection.
 
-Words hold, by `Kind`: the bits of a float64 (null is NaN); an int64 (null is `NULL`); 0 or 1; a short string as a
-`code`; or a string as two words, its offset in the body and its length (null is -1, -1).
+Words hold, by `Kind`: the bits of a float64 (null is NaN); an int64 (null is `NULL`, so the smallest number is null);
+0 or 1; a short string as a `code`; or a string as two words, its offset in the body and its length (null is -1, -1).
 """
 
 from __future__ import annotations

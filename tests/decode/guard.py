@@ -1,6 +1,7 @@
-"""Run the machine over mutated bodies that end at a page that may not be touched: a read too far kills this process.
+"""Run the machine over mutated bodies, all tables and bodies at the edge of pages that may not be touched.
 
-Run by ``test_guard.py`` in a process of its own.
+A read or a write too far kills this process. ``test_guard.py`` runs it in a process of its own, where numba also
+checks every index (``NUMBA_BOUNDSCHECK``).
 """
 
 from __future__ import annotations
@@ -13,26 +14,30 @@ import sys
 
 import numpy as np
 
-from broker.decode import framing
-from broker.decode.decoder import Bodies, run
+from broker.core.batch import Ints
+from broker.decode import Decoder, framing, lsst, machine, ztf
+from broker.decode.compile import Program
 from broker.decode.fields import Projection
 from broker.decode.limits import Limits
 from broker.decode.programs import Programs
-from tests.decode import samples
+from broker.decode.templates import HISTORY_WORDS
+from tests.decode.fuzz import bodies, frames, mutate, seeds
+from tests.decode.fuzz.seeds import Schemas, Seed
 from tests.decode.generate import Maker
-from tests.decode.oracle import container, wire
-from tests.decode.test_fuzz import mutated
+from tests.decode.oracle import batch
+from tests.decode.test_corpus import CORPUS
 
-PAGES = 64
+_MOST = np.array([Limits().array_items, Limits().packet_items], dtype=np.int64)
 
 
 class Guarded:
-    """Memory with a page behind it that may not be read."""
+    """Memory with a page behind it that may not be touched."""
 
-    def __init__(self) -> None:
-        self._map = mmap.mmap(-1, (PAGES + 1) * mmap.PAGESIZE)
+    def __init__(self, pages: int = 64) -> None:
+        self._map = mmap.mmap(-1, (pages + 1) * mmap.PAGESIZE)
+        self.size = pages * mmap.PAGESIZE
         start = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
-        self.end = start + PAGES * mmap.PAGESIZE
+        self.end = start + self.size
         if ctypes.CDLL(None).mprotect(ctypes.c_void_p(self.end), mmap.PAGESIZE, 0) != 0:
             raise OSError("mprotect failed")
 
@@ -41,48 +46,70 @@ class Guarded:
         ctypes.memmove(self.end - len(data), data, len(data))
         return self.end - len(data)
 
+    def table(self, *shape: int) -> Ints:
+        """An int64 table of zeros that ends where memory ends."""
+        words = int(np.prod(shape))
+        table: Ints = np.ndarray(shape, np.int64, (ctypes.c_int64 * words).from_address(self.end - 8 * words))
+        table[:] = 0
+        return table
 
-def walk(guarded: Guarded, programs: Programs, text: bytes, body: bytes) -> None:
-    """Decode one body at the edge."""
-    entry = programs.get(text)
-    assert entry.program is not None
-    start = guarded.put(body)
-    spans = np.array([[start, start, guarded.end]], dtype=np.int64)
-    run(entry.program, Bodies(np.zeros(1, np.int64), [body], spans), Limits())
+
+class Edge:
+    """Everything that the machine reads or writes, each in guarded memory of its own."""
+
+    def __init__(self) -> None:
+        self.bodies = Guarded(), Guarded()
+        self._alerts, self._points, self._seen, self._ends = Guarded(), Guarded(1024), Guarded(), Guarded()
+        self._first = Guarded()
+
+    def walk(self, program: Program, good: bytes, hurt: bytes) -> None:
+        """Run a program over a good body, which teaches it templates, and over a hurt one."""
+        starts = [memory.put(body) for memory, body in zip(self.bodies, (good, hurt), strict=True)]
+        spans = np.array([[s, s, m.end] for s, m in zip(starts, self.bodies, strict=True)], dtype=np.int64)
+        projection, rows = program.projection, 1
+        tags = len(projection.point_null)
+        while True:
+            points, first = self._points.table(rows, projection.point_words), self._first.table(3)
+            alerts, ends = self._alerts.table(2, len(projection.alert_null)), self._ends.table(2, 3)
+            seen = self._seen.table(tags * HISTORY_WORDS)
+            done, needed = machine.run(program.code, _MOST, seen, spans, alerts, points, first, ends, 0)
+            if done == 2:
+                return
+            rows = needed
 
 
 def main(seed: int, n: int) -> None:
-    """Walk mutated and cut bodies of generated schemas, and read mutated headers."""
-    pick, guarded, programs = random.Random(seed), Guarded(), Programs(Limits())
-    from broker.decode import lsst, ztf
-
+    """Walk mutated bodies of generated schemas, read mutated headers, decode mutated packets and the corpus."""
+    pick, edge, programs = random.Random(seed), Edge(), Programs(Limits())
     projections: tuple[Projection, ...] = (ztf.PROJECTION, lsst.PROJECTION)
     for k in range(n):
         maker = Maker(seed + k)
         schema = maker.schema(projections[k % 2])
         text, body = maker.text(schema), maker.encode(schema, maker.value(schema))
-        if len(body) > PAGES * mmap.PAGESIZE - 100:
-            continue
-        walk(guarded, programs, text, body)
-        for _ in range(20):
-            walk(guarded, programs, text, body[: pick.randrange(len(body) + 1)])
-            if body:
-                walk(guarded, programs, text, mutated(body, 0, pick))
-    headers(guarded, pick, n)
+        program = programs.get(text).program
+        assert program is not None
+        made = Seed("generated", text, body, -1, seeds.marks(json.loads(text), body))
+        for _ in range(20 if body else 0):
+            hurt = pick.choice(bodies.ALL)(pick, made)
+            if max(len(body), len(hurt)) < edge.bodies[0].size:
+                edge.walk(program, body, hurt)
+                edge.walk(program, body, body[: pick.randrange(len(body) + 1)])
+    headers(pick, 20 * n)
+    groups = [seeds._small()] * 3
+    decoder = Decoder(Schemas())
+    decoder(batch([made.value for k in range(n // 10) for made in mutate.batch(seed, k, 50, groups)]))
+    decoder(batch([path.read_bytes() for path in CORPUS]))
 
 
-def headers(guarded: Guarded, pick: random.Random, n: int) -> None:
-    """Read the frames of cut and mutated packets at the edge."""
-    packets = [
-        container(samples.ZTF, samples.ztf()),
-        wire(1, json.loads(json.dumps(samples.LSST_JSON)), samples.lsst()),
-    ]
-    known = np.array([[1, framing.address_of(packets[0]), 2000]], dtype=np.int64)
-    frames = np.empty((1, 9), dtype=np.int64)
-    for _ in range(20 * n):
-        packet = mutated(pick.choice(packets), 0, pick)[: pick.randrange(3000)]
-        where = np.array([[guarded.put(packet), len(packet)]], dtype=np.int64)
-        framing._frame(where, known, 10**6, frames)
+def headers(pick: random.Random, n: int) -> None:
+    """Read the frames of mutated packets at the edge."""
+    memory, found = Guarded(), seeds._small()
+    text = found[0].schema
+    known = np.array([[framing.digest(framing.address_of(text), len(text)), framing.address_of(text), len(text)]])
+    read = np.empty((1, 9), dtype=np.int64)
+    for _ in range(n):
+        packet = pick.choice(frames.ALL)(pick, pick.choice(found))[: pick.choice((200, 3000, memory.size))]
+        framing._frame(np.array([[memory.put(packet), len(packet)]]), known, 10**6, read)
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def _value(value: Any, kind: Kind) -> Any:
         return code(value)
     if kind is Kind.SPAN:
         return value.encode() if isinstance(value, str) else value
-    return int(value)
+    return None if kind is Kind.INT and value == NULL else int(value)  # the smallest int64 is how we hold null
 
 
 def _word(words: Any, at: int, column: Column, body: bytes) -> Any:

@@ -1,105 +1,90 @@
-"""Mutated packets: flipped bits, cuts, moved and doubled pieces. Where both accept, our values are fastavro's."""
+"""Mutated packets, schemas and frames: no crash, no hang, no memory beyond the bound; what both read is equal.
+
+``TOCSIN_FAULTS=full`` runs a million inputs; ``python -m tests.decode.fuzz`` is the same with a state to resume from.
+"""
 
 from __future__ import annotations
 
+import os
 import random
-from typing import Any
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from broker.decode import Decoder, SchemaStore
-from broker.decode.limits import Limits, Reject
-from broker.decode.packets import body_of
-from tests.decode import samples
-from tests.decode.conftest import Real
-from tests.decode.oracle import batch, captured, container, decode, expected, fastavro_reads, wire
+from tests.decode import oracle
+from tests.decode.fuzz import bodies, frames, mutate, schemas, worker
+from tests.decode.fuzz.mutate import Input
+from tests.decode.fuzz.run import Report, lines
+from tests.decode.fuzz.seeds import Seed, _small
+from tests.decode.fuzz.theirs import Oracle
+from tests.decode.fuzz.worker import Worker
 
-PER_PACKET = 250
-# What fastavro raises at bytes that are no packet.
-REFUSALS = (EOFError, IndexError, ValueError, KeyError, TypeError, OverflowError, MemoryError)
-
-
-def mutated(packet: bytes, first: int, pick: random.Random) -> bytes:
-    """One to three small injuries behind byte ``first``, near the front more often than in the stamps."""
-    out = bytearray(packet)
-    for _ in range(pick.choice((1, 1, 1, 2, 3))):
-        reach = len(out) - first if pick.random() < 0.3 else min(len(out) - first, 4000)
-        at = first + pick.randrange(max(reach, 1))
-        kind = pick.random()
-        if kind < 0.7:
-            out[at % len(out)] ^= 1 << pick.randrange(8)
-        elif kind < 0.8:
-            del out[at : at + pick.randrange(1, 9)]
-        elif kind < 0.9:
-            out[at:at] = pick.randbytes(pick.randrange(1, 9))
-        else:
-            out[at : at + 4] = pick.choice((b"\xff" * 4, b"\0" * 4, b"\x80" * 4))
-    return bytes(out)
+ROOT = Path(__file__).parents[2]
+FULL = os.environ.get("TOCSIN_FAULTS") == "full"
+INPUTS = 1_000_000 if FULL else 3_000
+NULLS = b'{"type": "record", "name": "r", "fields": [{"name": "x", "type": {"type": "array", "items": "null"}}]}'
 
 
-def body_start(packet: bytes, schemas: SchemaStore) -> int:
-    return len(packet) - 16 - len(body_of(packet, schemas, Limits())[1]) if packet[:1] == b"O" else 5
+@pytest.mark.slow
+def test_fuzz() -> None:
+    command = [sys.executable, "-m", "tests.decode.fuzz", "--inputs", str(INPUTS), "--seed", "20261123"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=not FULL, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-def compare(packets: list[bytes], schemas: SchemaStore, seed: int, n: int) -> tuple[int, int]:
-    """Mutate ``n`` times, decode as one batch among good packets; return how many both accept, and how many we do."""
-    pick = random.Random(seed)
-    values = []
-    for _ in range(n):
-        packet = pick.choice(packets)
-        values += [packet, mutated(packet, body_start(packet, schemas), pick)]
-    framed = [i for i, value in enumerate(values) if parses(value, schemas)]
-    projection, tables, ends = decode([values[i] for i in framed], schemas)
-    good = [i for i, end in zip(framed, ends[:, 0].tolist(), strict=True) if end == 0]
-    decoded, dead = Decoder(schemas)(batch(values))
-    alive = {row for part in decoded for row in part.alerts.rows.tolist()}
-    assert sorted([*alive, *(letter.row for letter in dead)]) == list(range(2 * n))
-    assert set(range(0, 2 * n, 2)) <= alive <= set(good)
-    both = 0
-    for k, i in enumerate(good):
-        try:
-            record = fastavro_reads(values[i], schemas)
-        except REFUSALS:  # text that we do not read, and that is not UTF-8
-            assert i % 2
-            continue
-        both += i % 2
-        assert captured(tables, k, projection) == expected(record, projection)
-    return both, len(good) - n
+@pytest.fixture(scope="module")
+def small() -> list[Seed]:
+    return _small()
 
 
-def parses(value: bytes, schemas: SchemaStore) -> bool:
-    try:
-        body_of(value, schemas, Limits())
-    except Reject:
-        return False
-    return True
+def test_the_same_number_gives_the_same_inputs(small: list[Seed]) -> None:
+    first, again, other = (mutate.batch(7, number, 50, [small] * 3) for number in (3, 3, 4))
+    assert first == again != other
 
 
-@pytest.mark.parametrize("name", ["ztf_401", "ztf_33", "ztf_30", "lsst_900", "lsst_1000"])
-def test_mutated_real_packets(name: str, real: Real, schemas: SchemaStore) -> None:
-    n = 60 if name == "lsst_1000" else PER_PACKET  # fastavro takes 20 ms for one of these
-    both, ours = compare(getattr(real, name), schemas, seed=20261123, n=n)
-    assert both > n // 10
-    assert both > ours // 2
+def test_marks_are_where_things_lie(small: list[Seed]) -> None:
+    rich = small[0]
+    assert Counter(mark.what for mark in rich.marks)["item"] == 13
+    (first, second, *_) = [mark for mark in rich.marks if mark.what == "count"]
+    assert [bodies.value_of(rich.body, mark) for mark in (first, second)] == [8, 0]
 
 
-class Small(SchemaStore):
-    """The small Rubin schema, under every id."""
+def test_every_mutation_does_something(small: list[Seed]) -> None:
+    pick = random.Random(1)
+    for change in (*bodies.ALL, *frames.ALL):
+        good = {frames.whole(seed.schema, seed.body) for seed in small} | {seed.body for seed in small}
+        assert {change(pick, pick.choice(small)) for _ in range(30)} - good, change
+    for hurt in schemas.ALL:
+        assert {hurt(pick, pick.choice(small)) for _ in range(30)} - {(s.schema, s.body) for s in small}, hurt
 
-    def get(self, schema_id: int) -> bytes:
-        import json
 
-        return json.dumps(samples.LSST_JSON).encode()
+def test_the_run_would_notice(small: list[Seed], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong value, a good packet that changes, an unexplained refusal: each is a failure of the run."""
+    monkeypatch.setattr(worker, "seeds", lambda: [small * 8] * 2)
+    run = Worker(1, 1, 1.0)
+    good = Input("body.untouched", frames.whole(small[0].schema, small[0].body), "small")
+    found = run.decode([good], 0, traced=True)
+    run._compare([good], random.Random(), found)
+    assert (found.failures, found.verdicts["equal", good.kind]) == ([], 1)
+    captured = oracle.captured
+    monkeypatch.setattr(worker, "captured", lambda *a: ({**captured(*a)[0], "candid": 1}, captured(*a)[1]))
+    run._compare([good], random.Random(), found)
+    assert "DIFFERENT" in found.failures[0]
+    run._good[0] = run._good[1]
+    assert "the good packet in row 0" in run.decode([good], 0).failures[0]
+    run._oracle.close()
+    report = Report(1, verdicts=Counter({("only ours", "a new reason"): 1}))
+    assert report.unexplained() == ["only ours: a new reason"]
+    assert any("NOT EXPLAINED" in line for line in lines(report))
 
 
-@pytest.mark.parametrize("survey", ["ztf", "lsst"])
-def test_mutated_small_packets(survey: str) -> None:
-    points: list[dict[str, Any]] = [{}, {"band": "r"}, {"band": None, "psfFlux": None}] * 3
-    if survey == "ztf":
-        record = samples.ztf(prv_candidates=[samples.previous()] * 7, fp_hists=[samples.forced()] * 5)
-        packets = [container(samples.ZTF, record), container(samples.ZTF, samples.ztf())]
-    else:
-        record = samples.lsst(prvDiaSources=[samples.source(**change) for change in points], ssSource={"ssObjectId": 7})
-        packets = [wire(1, samples.LSST, record), wire(1, samples.LSST, samples.lsst())]
-    both, _ = compare(packets, Small(), seed=7, n=1500)
-    assert both > 300
+def test_what_kills_or_stops_the_oracle_is_its_answer() -> None:
+    theirs = Oracle()
+    accepted, why, _ = theirs.ask(frames.whole(NULLS, bodies.varint(2**40) + b"\0"), "")
+    assert not accepted
+    assert why.startswith(("killed", "MemoryError"))
+    assert theirs.ask(frames.whole(NULLS, b"\2\0"), "")[0]
+    theirs.close()
