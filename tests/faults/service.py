@@ -29,6 +29,8 @@ MEMORY_MB = 400.0
 """Bound on a member's resident set: numpy and the client library take 90 MB, its queue of packets up to 96 MB."""
 PATIENCE_S = 90.0
 
+peaks: list[float] = []
+"""Largest resident set of the members of each service that was judged [MB]."""
 recoveries: list[tuple[str, float]] = []
 """(fault, seconds until a batch was committed again), for the table at the end of the run."""
 
@@ -163,6 +165,7 @@ class Service:
         assert report.inputs == self.sent
         assert report.sound, str(report)
         peak = max(member.peak_mb for member in self.members)
+        peaks.append(peak)
         assert 0 < peak < MEMORY_MB, f"a member took {peak:.0f} MB"
         return report
 
