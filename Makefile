@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test faults clean
+.PHONY: help setup demo check test faults fuzz clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -32,7 +32,10 @@ test: check ## the checks, then all tests; says what it skipped and why
 	$(BIN)/pytest
 
 faults: setup ## the long form of the fault tests (half an hour): kills, storms, servers and disks that fail; recovery times
-	TOCSIN_FAULTS=full $(BIN)/pytest tests/faults
+	TOCSIN_FAULTS=full $(BIN)/pytest tests/faults tests/decode/test_guard.py tests/test_absurd_curves.py
+
+fuzz: setup ## a million damaged packets through the decoder, beside fastavro; goes on where it was stopped
+	$(BIN)/python -m tests.decode.fuzz --inputs 1000000 --state build/fuzz.json
 
 clean: ## remove the environment and everything generated
 	rm -rf .venv build dist *.egg-info demo-out

@@ -48,8 +48,7 @@ class Guarded:
 
     def table(self, *shape: int) -> Ints:
         """An int64 table of zeros that ends where memory ends."""
-        words = int(np.prod(shape))
-        table: Ints = np.ndarray(shape, np.int64, (ctypes.c_int64 * words).from_address(self.end - 8 * words))
+        table: Ints = np.ndarray(shape, np.int64, self._map, self.size - 8 * int(np.prod(shape)))
         table[:] = 0
         return table
 

@@ -66,7 +66,7 @@ def test_the_run_would_notice(small: list[Seed], monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(worker, "seeds", lambda: [small * 8] * 2)
     run = Worker(1, 1, 1.0)
     good = Input("body.untouched", frames.whole(small[0].schema, small[0].body), "small")
-    found = run.decode([good], 0, traced=True)
+    found = run.decode([good], traced=True)
     run._compare([good], random.Random(), found)
     assert (found.failures, found.verdicts["equal", good.kind]) == ([], 1)
     captured = oracle.captured
@@ -74,7 +74,7 @@ def test_the_run_would_notice(small: list[Seed], monkeypatch: pytest.MonkeyPatch
     run._compare([good], random.Random(), found)
     assert "DIFFERENT" in found.failures[0]
     run._good[0] = run._good[1]
-    assert "the good packet in row 0" in run.decode([good], 0).failures[0]
+    assert "the good packet in row 0" in run.decode([good]).failures[0]
     run._oracle.close()
     report = Report(1, verdicts=Counter({("only ours", "a new reason"): 1}))
     assert report.unexplained() == ["only ours: a new reason"]

@@ -116,6 +116,8 @@ def fuzz(
     inputs: int, start: int = 1, *, state: Path | None = None, size: int = BATCH, sampled: float = 0.12, first: int = 0
 ) -> Report:
     """Run until ``inputs`` packets are done, those of an earlier run with the same ``state`` included."""
+    if state is not None:
+        state.parent.mkdir(parents=True, exist_ok=True)
     report = _load(state, start) if state is not None and state.exists() else Report(start)
     watched = Watched(start, size, sampled)
     try:

@@ -78,12 +78,13 @@ class Worker:
     def batch(self, number: int) -> Found:
         """Run batch ``number``."""
         inputs = mutate.batch(self._start, number, self._size, self._seeds)
-        found = self.decode(inputs, number, traced=number % TRACED_EVERY == 0)
+        found = self.decode(inputs, traced=number % TRACED_EVERY == 0)
         self._split([made for made in inputs if made.kind == "frame.many"], found)
         self._compare(inputs, random.Random(f"sample {self._start}/{number}"), found)
+        found.failures = [f"batch {number}: {text}" for text in found.failures]
         return found
 
-    def decode(self, inputs: list[Input], number: int, *, traced: bool = False) -> Found:
+    def decode(self, inputs: list[Input], *, traced: bool = False) -> Found:
         """Decode inputs with good packets between them, and check that each has one end and the good ones are good."""
         values, places = self._mixed(inputs)
         found = Found(packets_bytes=sum(map(len, values)))
@@ -97,15 +98,15 @@ class Worker:
             tracemalloc.stop()
         alive = [row for part in decoded for row in part.alerts.rows.tolist()]
         if sorted([*alive, *(letter.row for letter in dead)]) != list(range(len(values))):
-            found.failures.append(f"batch {number}: a packet has no end, or two")
+            found.failures.append("a packet has no end, or two")
         reasons = {letter.row: str(letter.reason) for letter in dead}
         for row, made in zip(places, inputs, strict=True):
             found.outcomes[made.kind, reasons.get(row, "alert")] += 1
-        found.failures += [f"batch {number}: {text}" for text in _bad_letters(dead)]
+        found.failures += _bad_letters(dead)
         rows = sorted(set(range(len(values))) - set(places))
         for k, row in enumerate(rows):
             if row in reasons or _columns(decoded, row) != self._good[k % len(self._good)]:
-                found.failures.append(f"batch {number}: the good packet in row {row} is not as it was")
+                found.failures.append(f"the good packet in row {row} is not as it was")
         return found
 
     def _mixed(self, inputs: list[Input]) -> tuple[list[bytes], list[int]]:
@@ -216,7 +217,7 @@ def serve(connection: Connection, start: int, size: int, sampled: float) -> None
     worker = Worker(start, size, sampled)
     with open("/proc/self/statm", encoding="ascii") as file:
         now = int(file.read().split()[0]) * resource.getpagesize()
-    worker.decode(mutate.batch(start, 0, 40, worker._seeds), 1)  # everything is compiled
+    worker.decode(mutate.batch(start, 0, 40, worker._seeds))  # everything is compiled
     resource.setrlimit(resource.RLIMIT_AS, (now + HEADROOM,) * 2)
     connection.send("ready")
     while (number := connection.recv()) is not None:
