@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -228,36 +227,6 @@ def test_without_kafka_a_request_to_stop_ends_the_wait(kafka: RealKafka, monkeyp
     assert time.monotonic() - began < 15
     assert service.totals is not None
     assert service.totals.received == 0
-
-
-def test_a_server_that_stalls_in_the_middle(kafka: RealKafka) -> None:
-    """SIGSTOP for longer than the session timeout, while transactions are going on."""
-    topic = kafka.topic("in", 2)
-    kafka.send(topic, [packet(n) for n in range(300)])
-    pid = kafkaserver.status(kafka.directory).pid
-    assert pid is not None
-    with running(kafka, [topic], f"t{topic}", pause_s=0.02, bounds=Bounds(max_alerts=10)) as service:
-        service.until(lambda: len(service.step.seen) >= 50)
-        os.kill(pid, signal.SIGSTOP)
-        time.sleep(4.0)
-        os.kill(pid, signal.SIGCONT)
-        service.until(lambda: len(service.step.seen) >= 300, 60)
-    found = recount_kafka(kafka.config, Topics(f"t{topic}"), verify_source=True)
-    assert (found["received"], found["balanced"]) == (300, True)
-
-
-def test_two_members_with_one_name_are_told(kafka: RealKafka) -> None:
-    topic = kafka.topic("in", 2)
-    options = {"transactional_id": f"same-{topic}", "pause_s": 0.05, "bounds": Bounds(max_alerts=5)}
-    kafka.send(topic, [packet(n) for n in range(400)])
-    with running(kafka, [topic], f"t{topic}", **options) as first:
-        first.until(lambda: len(first.step.seen) >= 20)
-        with running(kafka, [topic], f"t{topic}", **options) as second:
-            first.thread.join(30)
-            second.until(lambda: recount_kafka(kafka.config, Topics(f"t{topic}"))["received"] == 400, 60)
-    assert isinstance(first.error, Stop)
-    assert "two members have one name" in str(first.error)
-    assert recount_kafka(kafka.config, Topics(f"t{topic}"), verify_source=True)["balanced"]
 
 
 def test_a_dead_letter_of_twenty_megabytes(kafka: RealKafka) -> None:

@@ -25,8 +25,8 @@ from .verifier import Report, verify_kafka
 
 ROOT = Path(__file__).resolve().parents[2]
 FULL = os.environ.get("TOCSIN_FAULTS") == "full"
-MEMORY_MB = 400.0
-"""Bound on a member's resident set: numpy and the client library take 90 MB, its queue of packets up to 96 MB."""
+MEMORY_MB = 200.0
+"""Bound on a member's resident set: Python and its libraries take 55 MB, the queue of packets up to 96 MB."""
 PATIENCE_S = 90.0
 
 peaks: list[float] = []
