@@ -1,7 +1,7 @@
 """Two sets of models over the same alerts: what each published, compared alert by alert.
 
-An alert's class is the likeliest by the mean of the classifiers that answered, its move the largest change of a class's
-mean probability or of the anomaly rank. Numbers are compared as they are, bit for bit: there is no tolerance.
+An alert's class is the likeliest by the mean of the classifiers, which must all answer; its move is the largest change
+of a class's mean probability or of the anomaly rank. Numbers are compared bit for bit: there is no tolerance.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from broker.core.batch import Floats, Ints
 from broker.core.errors import TocsinError
 from broker.core.taxonomy import CLASS_IDS, CLASSES
+from broker.deliver.parquet import means
 
 SLUGS = tuple(c.slug for c in CLASSES)
 UNSCORED = "unscored"
-COLUMN = {class_id: column for column, class_id in enumerate(CLASS_IDS)}
 NOTHING = array("d", [float("nan")] * len(CLASSES))
 
 Key = tuple[str, int, int]
@@ -41,8 +41,8 @@ class Side:
     objects, outcomes : list of str, (N,)
         Object ids; ``scored`` or the reason why not.
     probabilities : (N * K,) float64
-        Mean over the classifiers that answered (float64: the last bit of one of them is seen), K classes in the order
-        of `CLASSES`; NaN where none did.
+        Mean over the classifiers (float64: the last bit of one of them is seen), K classes in the order of `CLASSES`;
+        NaN where one of them gave no answer.
     anomaly : (N,) float32
         Percentile rank; NaN where there is none.
     """
@@ -81,18 +81,12 @@ def read(annotations: Iterable[dict[str, Any]]) -> Side:
 
 
 def _mean(annotation: dict[str, Any]) -> array[float]:
-    """Return the mean probability (K,) of the classifiers that answered."""
-    answers = [c["classifications"] for c in annotation["classifiers"] if not c["reason"]]
-    if not answers:
+    """Return the mean probability (K,) of the classifiers; NaN where one gave no answer, as for the class topics."""
+    if not (found := means(annotation)):
         return NOTHING
-    total = [0.0] * len(CLASSES)
-    for entry in (entry for answer in answers for entry in answer):
-        if entry["classId"] not in COLUMN:
-            raise TocsinError(
-                f"alert {annotation['alertId']} has the class {entry['classId']}, which is not known here"
-            )
-        total[COLUMN[entry["classId"]]] += entry["probability"]
-    return array("d", (value / len(answers) for value in total))
+    if foreign := found.keys() - set(CLASS_IDS):
+        raise TocsinError(f"alert {annotation['alertId']} has the class {min(foreign)}, which is not known here")
+    return array("d", (found.get(class_id, 0.0) for class_id in CLASS_IDS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ def test_every_figure_by_hand() -> None:
     a = [
         annotation(1, {"gru": [0.9, 0.1], "transformer": [0.5, 0.5]}, 0.995),  # mean 0.7, 0.3
         annotation(2, {"gru": [0.2, 0.8]}, 0.5),
-        annotation(3, {"gru": [0.6, 0.4], "transformer": []}, None),
+        annotation(3, {"gru": [0.6, 0.4]}, None),
         annotation(4, {}, None),
         annotation(5, {"gru": [1.0, 0.0]}, 0.1),
         annotation(2, {"gru": [0.2, 0.8]}, 0.5),  # the survey sent it again
@@ -134,6 +134,13 @@ def test_the_rank_correlation_is_scipys() -> None:
 def test_without_anomaly_scores_there_is_no_correlation() -> None:
     found = compared([annotation(1, {"gru": [1.0, 0.0]})], [annotation(1, {"gru": [1.0, 0.0]})])
     assert json.loads(json.dumps(diff.summary(found, 0.99)))["anomaly"]["rank_correlation"] is None
+
+
+def test_a_classifier_that_gives_no_answer_leaves_no_class() -> None:
+    both, one = {"gru": [1.0, 0.0], "transformer": [1.0, 0.0]}, {"gru": [1.0, 0.0], "transformer": []}
+    summary = diff.summary(compared([annotation(1, both)], [annotation(1, one)]), 0.99)
+    assert summary["classes"] == {"snia": {"unscored": 1}}
+    assert (summary["outcomes"], summary["one_sided"], summary["part_moved"]) == ({}, 1, 1)
 
 
 def test_surveys_are_not_mixed_up() -> None:

@@ -21,6 +21,7 @@ import click
 from confluent_kafka import Consumer, Producer
 
 from broker.cli.bench import processes
+from broker.cli.bench.rig import rig
 from broker.core.bands import SURVEYS
 from broker.core.config import load
 from broker.core.errors import TocsinError
@@ -51,7 +52,8 @@ def start(survey: str, runs: int, brokers: str | None, as_json: bool) -> None:
     Example:
       tocsin bench start --runs 5
     """
-    with tempfile.TemporaryDirectory() as name, _kafka(Path(name), brokers) as bootstrap:
+    with tempfile.TemporaryDirectory() as name, rig(survey, Path(name), brokers) as place:
+        bootstrap = place.bootstrap
         _preload(bootstrap, survey)
         click.echo("bench: a first start, to warm the caches ...", err=True)
         _start(bootstrap, survey)
@@ -167,18 +169,3 @@ def _imports(runs: int) -> dict[str, float]:
         best = found if not best or found.total() < best.total() else best
     shown = {package: microseconds / 1e6 for package, microseconds in best.most_common(6)}
     return {**shown, "others": best.total() / 1e6 - sum(shown.values()), "all": best.total() / 1e6}
-
-
-@contextmanager
-def _kafka(folder: Path, brokers: str | None) -> Iterator[str]:
-    from broker.cli import kafkaserver
-
-    if brokers:
-        yield brokers
-        return
-    jars = kafkaserver.jars(load().run.cache_dir / "kafka")
-    server = kafkaserver.up(folder / "kafka", jars, port=kafkaserver.free_port())
-    try:
-        yield server.bootstrap
-    finally:
-        kafkaserver.down(folder / "kafka")
