@@ -213,3 +213,16 @@ def test_read_refuses_what_the_decoder_refuses(name: str) -> None:
 def test_read_shows_packets_of_nobodys() -> None:
     schema = {"type": "record", "name": "r", "fields": [{"name": "x", "type": "int"}]}
     assert read(framed(schema, b"\x04"), STORE) == {"x": 2}
+
+
+@pytest.mark.parametrize("schema", [b'["null", "int"]', b'"int"', b'{"type": "enum", "name": "e", "symbols": ["A"]}'])
+def test_a_schema_that_is_no_record_is_refused_for_people_too(schema: bytes) -> None:
+    for reader in (read, stamps):
+        with pytest.raises(Reject, match="not a record"):
+            reader(framed(schema, b"\0"), STORE)
+
+
+def test_a_date_that_there_is_not_is_refused_for_people_too() -> None:
+    schema = {"type": "record", "name": "r", "fields": [{"name": "x", "type": {"type": "int", "logicalType": "date"}}]}
+    with pytest.raises(Reject, match="OverflowError"):
+        read(framed(schema, Maker(1)._long(2**31 - 1)), STORE)

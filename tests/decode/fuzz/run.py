@@ -55,7 +55,7 @@ class Report:
     @property
     def inputs(self) -> int:
         """Mutated packets so far."""
-        return sum(n for (kind, _), n in self.outcomes.items() if kind != "split")
+        return sum(n for (kind, _), n in self.outcomes.items() if "." in kind)
 
     @property
     def compared(self) -> int:
@@ -151,7 +151,7 @@ def _load(path: Path, start: int) -> Report:
 
 def lines(report: Report) -> list[str]:
     """The report as text: outcomes by kind, verdicts beside fastavro, one-sided cases with their reasons."""
-    reasons = sorted({reason for _, reason in report.outcomes})
+    reasons = sorted({reason for kind, reason in report.outcomes if kind != "shown"})
     out = [
         f"{report.inputs:,} inputs in {report.batches:,} batches, {report.compared:,} of them compared with fastavro"
     ]
@@ -159,7 +159,7 @@ def lines(report: Report) -> list[str]:
     out[-1] += f"{report.peak_bytes / 1e6:.0f} MB ({report.peak_per_byte:.1f} bytes per byte of packets), resident "
     out[-1] += f"{report.resident_bytes / 1e6:.0f} MB"
     out += ["", f"{'outcome by kind':18}" + "".join(f"{reason:>16}" for reason in reasons)]
-    for kind in sorted({kind for kind, _ in report.outcomes}):
+    for kind in sorted({kind for kind, _ in report.outcomes if kind != "shown"}):
         out.append(f"{kind:18}" + "".join(f"{report.outcomes[kind, reason]:16,}" for reason in reasons))
     out += ["", "beside fastavro"]
     for verdict in ("equal", "both refuse", "only ours", "only theirs", "DIFFERENT"):

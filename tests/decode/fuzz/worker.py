@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import re
 import resource
@@ -19,7 +20,7 @@ from broker.core.outcomes import DeadLetter
 from broker.decode import Decoded, Decoder, containers, framing
 from broker.decode.decoder import WRONG, Bodies, run
 from broker.decode.limits import Limits, Reject
-from broker.decode.packets import body_of
+from broker.decode.packets import body_of, read, stamps
 from broker.decode.programs import Programs
 from tests.decode.fuzz import mutate
 from tests.decode.fuzz.frames import whole
@@ -30,6 +31,10 @@ from tests.decode.oracle import Captured, batch, captured
 
 SENTINEL_EVERY = 25
 TRACED_EVERY = 40  # batches: tracemalloc makes a batch some three times slower
+SHOWN = 8  # packets of a batch that are read as people read them
+# The bound on what the decoder may hold: decompressed bodies and a packet; points that a small packet may have; and
+# what a packet's bytes may become.
+FIXED_BYTES, PACKET_BYTES, BYTE_BYTES = 100_000_000, 200_000, 20
 HEADROOM = 3_000_000_000  # address space above what the process has when it begins
 
 
@@ -80,6 +85,7 @@ class Worker:
         inputs = mutate.batch(self._start, number, self._size, self._seeds)
         found = self.decode(inputs, traced=number % TRACED_EVERY == 0)
         self._split([made for made in inputs if made.kind == "frame.many"], found)
+        self._show(inputs[:: self._size // SHOWN or 1], found)
         self._compare(inputs, random.Random(f"sample {self._start}/{number}"), found)
         found.failures = [f"batch {number}: {text}" for text in found.failures]
         return found
@@ -96,6 +102,8 @@ class Worker:
         if traced:
             found.peak_bytes = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
+            if found.peak_bytes > FIXED_BYTES + PACKET_BYTES * len(values) + BYTE_BYTES * found.packets_bytes:
+                found.failures.append(f"{found.peak_bytes} bytes at once for {found.packets_bytes} bytes of packets")
         alive = [row for part in decoded for row in part.alerts.rows.tolist()]
         if sorted([*alive, *(letter.row for letter in dead)]) != list(range(len(values))):
             found.failures.append("a packet has no end, or two")
@@ -132,6 +140,14 @@ class Worker:
             found.outcomes["split", "alert"] += sum(len(part.alerts) for part in decoded)
             for letter in dead:
                 found.outcomes["split", str(letter.reason)] += 1
+
+    def _show(self, inputs: list[Input], found: Found) -> None:
+        """Read packets as people do, whole and their stamps: a refusal is the only thing that may come instead."""
+        for made in inputs:
+            for reader in (read, stamps):
+                with contextlib.suppress(Reject):
+                    reader(made.value, self._store)
+                found.outcomes["shown", reader.__name__] += 1
 
     def _compare(self, inputs: list[Input], pick: random.Random, found: Found) -> None:
         """Ask fastavro about a sample of the inputs."""
