@@ -57,6 +57,12 @@ class RealService:
         self.process.send_signal(number)
         return self.process.wait(60)
 
+    def close(self) -> None:
+        """End the process that a failed test left behind."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
     def committed(self) -> int:
         consumer = Consumer({"bootstrap.servers": self.kafka.bootstrap, "group.id": self.prefix})
         try:
@@ -80,9 +86,7 @@ class RealService:
 def service(kafka: RealKafka, tmp_path: Path) -> Iterator[RealService]:
     made = RealService(kafka, tmp_path)
     yield made
-    if made.process is not None and made.process.poll() is None:
-        made.process.kill()
-        made.process.wait()
+    made.close()
 
 
 def test_real_packets_come_out_annotated(service: RealService) -> None:
@@ -139,5 +143,5 @@ def test_a_survey_sends_again_and_out_of_order(service: RealService) -> None:
     for annotation in read_records(service.kafka.bootstrap, topics, "annotation"):
         ends = found.setdefault((annotation["survey"], annotation["alertId"]), {})
         ends[annotation["context"]["repeated"]] = annotation["outcome"], annotation["objectId"]
-    assert len(found) == len(night)
+    assert 2 * len(found) == report.ended["scored"] + report.ended["unscored"] > 1.9 * len(night)
     assert all(set(ends) == {False, True} and ends[False] == ends[True] for ends in found.values())
