@@ -100,7 +100,7 @@ class Watch:
 
     def peak_mb(self, name: str) -> float:
         """Return the largest resident set of all samples."""
-        return max((sample.resident_mb for sample in self._samples[name]), default=0.0)
+        return max((sample.resident_mb for sample in self._samples.get(name, ())), default=0.0)
 
     def _at(self, name: str, when: float) -> Sample:
         return min(self._samples[name], key=lambda found: abs(found.when - when))
