@@ -7,7 +7,7 @@ import re
 _BECAUSE: dict[str, tuple[tuple[str, str], ...]] = {
     "only ours": (
         ("^UnicodeDecodeError", "a text that we skip is not UTF-8"),
-        (r"^OverflowError|year|UUID|Decimal|[Ii]nvalid[Oo]peration|int\(\) argument", "a logical type makes no value"),
+        (r"^OverflowError|year|hour|UUID|Decimal|[Ii]nvalid[Oo]peration|\) argument", "a logical type makes no value"),
         (r"zstandard codec is supported", "fastavro lacks a package for the codec"),
         (r"Unrecognized codec: $", "a codec without a name is none for us"),
         (r"Default value", "a default does not fit its type: defaults are for readers"),
