@@ -6,11 +6,11 @@ One loop drives any `Step` between any `Source` and any `Sink`::
     from broker.deliver.loop import run, stop_on_signals, Totals
     from broker.deliver.deadletters import Limits
     from broker.deliver.files import FileSource, FileSink
-    from broker.deliver.kafka import KafkaSource, KafkaSink, claim_member
+    from broker.deliver.kafka import KafkaNotes, KafkaSource, KafkaSink, claim_member
 
     run(source, step, sink, *, metrics, bounds=Bounds(max_alerts, max_bytes, max_wait_s), limits=None | Limits(...),
         primary=frozenset(topics.all(s) for s in SURVEYS), member="files", stop=threading.Event(), drain_s=30.0,
-        at=lambda number: None) -> Totals(batches, received, dead_lettered)
+        notes=None | KafkaNotes(config, topics, group), at=lambda number: None) -> Totals(batches, received, ...)
 
     FileSource(packets: Iterable[FilePacket])            # broker.core.batch.FilePacket(path, record, value)
     FileSink(directory, primary=frozenset(...))          # annotations/, dead_letters/, manifest.jsonl, one writer
@@ -19,5 +19,6 @@ One loop drives any `Step` between any `Source` and any `Sink`::
     claim_member(group, cache_dir, name=None) -> Member  # .name, .transactional_id(group); holds a slot until .close()
 
 ``config`` is `broker.core.config.Kafka.librdkafka()`. With `FileSource` and ``KafkaSink(resume=True)`` the progress of
-a replay is read back from the ledger topic. The ledger is recounted by `broker.deliver.recount`.
+a replay is read back from the ledger topic. The ledger is recounted by `broker.deliver.recount`; dead letters are a
+source of packets again by `broker.deliver.retry`.
 """

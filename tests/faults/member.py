@@ -24,6 +24,8 @@ from broker.deliver.files import FileSink, FileSource
 from broker.deliver.kafka import KafkaNotes, KafkaSink, KafkaSource, claim_member
 from broker.deliver.loop import run, stop_on_signals
 from broker.deliver.notes import FileNotes, Notes
+from broker.deliver.outputs import KafkaOutputs
+from broker.deliver.retry import RetrySource
 from broker.deliver.types import Bounds, Hook, Sink, Source
 from tests.deliver.fakes import FakeStep, file_packets, number_of, primary
 
@@ -65,6 +67,9 @@ def ends(options: dict[str, Any], topics: Topics, at: Hook) -> tuple[Source, Sin
         packets = file_packets(Path("/in"), options["count"])
         return FileSource(packets), FileSink(Path(options["directory"]), primary=primary(topics), at=at), "files"
     config, group = options["config"], options["group"]
+    if options["mode"] == "retry":
+        retries = RetrySource(KafkaOutputs(config, topics), lambda letters: letters)
+        return retries, KafkaSink(config, f"retry-{topics.prefix}", topics, resume=True, at=at), "dlq-retry"
     member = claim_member(group, Path(options["cache"]), options["member"])
     source = KafkaSource(config, options["topics"], group, refresh_s=2.0)
     if options["mode"] == "no transactions":
@@ -87,7 +92,8 @@ def main(options: dict[str, Any]) -> None:
     source, sink, member = ends(options, topics, at)
     bounds = Bounds(max_alerts=options.get("batch", 50), max_wait_s=0.05)
     before = poison(options.get("deadly", []), options.get("failing", []))
-    step = FakeStep(topics, pause_s=options.get("pause_s", 0.0), before=before)
+    mended = options.get("mended", False)
+    step = FakeStep(topics, pause_s=options.get("pause_s", 0.0), before=before, mended=mended)
     metrics = Recorded()
     with stop_on_signals(stop):
         run(
