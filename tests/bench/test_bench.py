@@ -127,7 +127,7 @@ def test_a_paced_load_and_a_burst_reach_a_reader(
     assert 100 < found["latency"]["alerts"] <= 200
     assert 0 < found["latency"]["p50_s"] <= found["latency"]["p99_s"] <= found["latency"]["max_s"] < 30
     assert 140 <= found["burst"]["alerts"] <= 150
-    assert found["burst"]["p50_s"] <= found["burst"]["drained_s"] < 60
+    assert found["burst"]["p50_s"] <= found["burst"]["drained_s"] + 0.002 < 60  # time stamps are whole ms
     assert found["burst"]["cores_used"]["service"]["all"] > 0
 
 
