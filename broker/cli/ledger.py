@@ -37,7 +37,8 @@ def ledger(
 ) -> None:
     """Recount WHERE (the directory of a replay, or 'kafka') from its outputs; exit 1 if it does not balance.
 
-    Every packet must end as exactly one annotation, dead letter or filtered offset.
+    Every packet must end as exactly one annotation, dead letter or filtered offset. Where somebody set the group's
+    offsets back, packets were delivered again; set forward, they were never delivered: the ranges are named.
 
     \b
     Example:

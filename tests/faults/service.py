@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FULL = os.environ.get("TOCSIN_FAULTS") == "full"
 MEMORY_MB = 200.0
 """Bound on a member's resident set: Python and its libraries take 55 MB, the queue of packets up to 96 MB."""
-PATIENCE_S = 90.0
+PATIENCE_S = 180.0
 
 peaks: list[float] = []
 """Largest resident set of the members of each service that was judged [MB]."""
