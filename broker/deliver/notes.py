@@ -28,15 +28,15 @@ class Note(NamedTuple):
         Packets in the step, those of other partitions included.
     deaths : int
         Steps that held this packet alone and did not end.
-    convicted : int
-        Packets in a row, right before this one, that were given up without a try.
+    proved : bool
+        One of them in a process whose step had ended for another packet before.
     """
 
     first: int
     last: int
     size: int
     deaths: int = 0
-    convicted: int = 0
+    proved: bool = False
 
 
 class Notes(Protocol):

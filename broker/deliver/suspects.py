@@ -5,13 +5,16 @@ process that dies inside a step leaves a note (`broker.deliver.notes`); the pack
 batches of an eighth, which costs fewer restarts than halves. Either way the batch is cut into parts, each committed on
 its own, until the packet stands alone; what still fails alone is dead-lettered as ``internal``, with its bytes.
 
-An innocent packet is never given up: an error must come back with the packet alone in the step, a death twice. What
-fails for every packet is no matter of packets but ours, or the machine's: then the service stops and keeps them all.
+An innocent packet is never given up. An error must come back with the packet alone in the step. A death must do so
+twice, and once in a process whose step had just ended for another packet, so that neither a loading of models that
+takes too much memory nor a supervisor's impatience is laid at its door. What fails for every packet is no matter of
+packets but ours, or the machine's: an error then stops the service, a death is suffered again, and all are kept.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 import traceback
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -31,9 +34,9 @@ log = logging.getLogger(__name__)
 
 STAGE = "step"
 SHARE = 8  # a death costs a restart, and a small batch only its transaction
-DEATHS = 2  # of a process with the packet alone in its step
+DEATHS = 2  # of a process with the packet alone in its step, one of them proved
+UNPROVED = 5  # deaths that are enough where no other packet is there to prove the process well
 PARTS = 16  # of a batch, or packets in a row, that failed with none that succeeded: it is not the packets
-KILLERS = 4  # packets in a row that were given up because the process died: the same
 TEXT = 500
 
 
@@ -53,7 +56,9 @@ class Suspects:
         self._epoch: int | None = None
         self._begun: set[Partition] = set()  # partitions of which a batch has gone through since they were assigned
         self._guilty: dict[Place, str] = {}
-        self._failed_in_a_row = self._convicted = 0
+        self._others: list[PacketBatch] = []  # packets of this batch that are under no suspicion, each alone
+        self._works = False  # the step has ended in this process
+        self._failed_in_a_row = 0
 
     def parts(self, intake: Intake) -> list[Intake]:
         """Return a batch in parts that are to be committed one after the other: one, unless notes speak of it.
@@ -70,6 +75,8 @@ class Suspects:
         noted = [(row, note) for row, place in enumerate(_places(intake)) if (note := self._note_of(place))]
         if not noted:
             return [intake]
+        rows = {row for row, _ in noted}
+        self._others = [intake.batch.part(row, row + 1) for row in range(len(intake.batch)) if row not in rows]
         share, end = max(1, min(note.size for _, note in noted) // SHARE), noted[-1][0] + 1
         log.warning("a process died while it worked on packets of this batch: they are read %d at a time", share)
         return _cut(intake, {*range(0, end, share), end})
@@ -89,6 +96,7 @@ class Suspects:
         if text := self._why_guilty(intake):
             code = np.array([Outcome.DEAD_LETTERED], np.int8)
             return Outcomes(code, [Dead.INTERNAL], [], [DeadLetter(0, STAGE, Dead.INTERNAL, text)])
+        self._prove(intake)
         marks = self._marks(intake)
         self._save(marks)
         try:
@@ -101,7 +109,7 @@ class Suspects:
         finally:
             self._save({where: self._notes.get(where) for where in marks})
         self._begun |= marks.keys()
-        self._failed_in_a_row = self._convicted = 0
+        self._works, self._failed_in_a_row = True, 0
         return outcomes
 
     def committed(self, intake: Intake) -> None:
@@ -166,13 +174,20 @@ class Suspects:
             return ""
         (place,) = _places(intake)
         note = self._note_of(place)
-        if note is None or note.deaths < DEATHS:
-            return self._guilty.get(place, "")
-        if note.convicted >= KILLERS:  # the next process tries this packet again: it may be a better version
-            self._save({place[:2]: note._replace(deaths=0)})
-            raise Stop(f"the process died at each of the last {KILLERS + 1} packets: that is not the packets' fault")
-        self._convicted = note.convicted + 1
-        return f"the process died {note.deaths} times while it worked on this packet alone"
+        if note is not None and note.deaths >= (DEATHS if note.proved else UNPROVED):
+            return f"the process died {note.deaths} times while it worked on this packet alone"
+        return self._guilty.get(place, "")
+
+    def _prove(self, intake: Intake) -> None:
+        """Let the step work on some other packet before it sees a suspect alone; what comes of it is thrown away.
+
+        Which one is left to chance: if that one kills too, the next process takes another.
+        """
+        if self._works or not self._others or len(intake.batch) > 1:
+            return
+        error = self._error(random.choice(self._others))
+        log.info("the step works on another packet%s", f", and says: {_say(error)}" if error else "")
+        self._works = True
 
     def _marks(self, intake: Intake) -> dict[Partition, Note]:
         """Return the notes that are due before the step sees the batch: most often none."""
@@ -188,10 +203,10 @@ class Suspects:
         for where, (first, last) in ends.items():
             old = self._notes.get(where)
             if old is not None or where not in self._begun:
-                before = old.deaths if old and (old.first, old.last) == (first, last) else 0
-                deaths = before + 1 if len(batch) == 1 else 0
-                convicted = max(self._convicted, old.convicted if old else 0)
-                marks[where] = Note(first, last, len(batch), deaths, convicted)
+                same = old if old and (old.first, old.last, old.size, len(batch)) == (first, last, 1, 1) else None
+                deaths = same.deaths if same else 0
+                proved = self._works or (same is not None and same.proved)
+                marks[where] = Note(first, last, len(batch), deaths + (len(batch) == 1), proved)
         return marks
 
     def _note_of(self, place: Place) -> Note | None:
