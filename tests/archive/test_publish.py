@@ -59,6 +59,35 @@ def test_the_rate_is_kept() -> None:
     assert 0.2 < time.monotonic() - began < 2.0
 
 
+def test_a_visit_comes_at_once_when_its_time_has_come() -> None:
+    packets = list(simulate.night("ztf", 12, 9, per_visit=4, nights=2))
+    clock = [100.0]
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        clock[0] += seconds
+
+    found = [(clock[0], packet) for packet in publish.bursts(iter(packets), lambda: clock[0], sleep)]
+    assert [packet for _, packet in found] == packets
+    times = {packet.truth.mjd: when for when, packet in found}
+    assert len(times) == 6
+    assert sorted(times.values()) == pytest.approx([100.0, 140.0, 180.0, 180.0, 220.0, 260.0], abs=0.01)
+    assert sum(slept) == pytest.approx(160.0, abs=0.01)
+
+
+def test_the_options_of_a_night(run: Callable[..., Any], tmp_path: Path) -> None:
+    options = ("--nights", "2", "--mix", "snia=0.6,tde=0.4", "--bogus", "0.25", "--poison", "0.2", "--rate", "900/s")
+    assert run("--survey", "ztf", *options, "--to", str(tmp_path / "night")).exit_code == 0
+    truths = [json.loads(line) for line in (tmp_path / "night.truth.jsonl").read_text().splitlines()]
+    assert len(truths) > 12
+    assert {t["class_name"] for t in truths} <= {"SN Ia", "TDE", "artefact", "solar system"}
+    assert len(truths) == len(list((tmp_path / "night").iterdir()))
+    for wrong in (("--mix", "snia=0.9,tde=0.2"), ("--mix", "nova=0.1"), ("--rate", "-3"), ("--cadence", "visits")):
+        result = run("--survey", "ztf", *wrong, "--to", str(tmp_path / "other"))
+        assert result.exit_code == 2, result.output
+
+
 @pytest.mark.kafka
 def test_kafka_gets_packets_times_and_truth(run: Callable[..., Any], kafka: Any) -> None:
     topic = f"simulated-{time.time_ns()}"

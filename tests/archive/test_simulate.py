@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 from collections import Counter
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -284,3 +285,87 @@ def test_wrong_arguments_are_named() -> None:
         next(simulate.night("atlas", 1, 1))
     with pytest.raises(TocsinError, match="multiple of 256"):
         next(simulate.night("ztf", 1, 1, first=10))
+
+
+def points_of(survey: str, record: Record) -> set[tuple[Any, ...]]:
+    """Return the packet's own detection and those of its history: (id, time, flux or magnitude)."""
+    if survey == "ztf":
+        found = [record["candidate"], *(p for p in record["prv_candidates"] or [] if p["magpsf"] is not None)]
+        return {(p["candid"], p["jd"], p["magpsf"]) for p in found}
+    found = [record["diaSource"], *(record["prvDiaSources"] or [])]
+    return {(p["diaSourceId"], p["midpointMjdTai"], p["psfFlux"]) for p in found}
+
+
+def test_objects_alert_again_with_histories_that_agree_and_grow(survey: str) -> None:
+    n = {"ztf": 60, "lsst": 24}[survey]
+    mix = Mix(artefact=0.05, solar_system=0.05)
+    packets = list(simulate.night(survey, n, 4, nights=3, visits=2, mix=mix))
+    truths = [p.truth for p in packets]
+    assert [t.mjd for t in truths] == sorted(t.mjd for t in truths)
+    assert len({t.alert_id for t in truths}) == len(truths) > 2 * n
+    assert len({t.object_id for t in truths}) == n  # each alerts once at least
+    assert 2.0 < truths[-1].mjd - truths[0].mjd < 2.5
+    by_object: dict[str, list[int]] = {}
+    for row, truth in enumerate(truths):
+        by_object.setdefault(truth.object_id, []).append(row)
+        assert truth.class_name not in ("solar system",) or len(by_object[truth.object_id]) == 1
+    records = [decode(survey, packet.value) for packet in packets]
+    grown = 0
+    for rows in by_object.values():
+        found = [points_of(survey, records[row]) for row in rows]
+        for earlier, later in pairwise(found):
+            oldest = min(t for _, t, _ in later)  # what is older than that has fallen off the list
+            assert {point for point in earlier if point[1] >= oldest} <= later
+            grown += len(later - earlier) >= 1
+        assert len({truths[row].class_id for row in rows}) == 1
+    assert grown > n
+    peaks = {(t.object_id, round(t.peak_mjd, 6)) for t in truths if t.peak_mjd is not None}
+    assert len(peaks) == len({name for name, _ in peaks})  # one peak, however often it alerts
+
+
+def test_a_visits_alerts_lie_in_one_field(survey: str) -> None:
+    packets = list(simulate.night(survey, 128, 6, per_visit=32))
+    where = {"ztf": "candidate", "lsst": "diaSource"}[survey]
+    records = [decode(survey, packet.value) for packet in packets]
+    places: dict[float, list[tuple[float, float]]] = {}
+    for packet, record in zip(packets, records, strict=True):
+        head = record[where]
+        places.setdefault(packet.truth.mjd, []).append((np.radians(head["ra"]), np.radians(head["dec"])))
+    assert [len(found) for found in places.values()] == [32] * 4
+    centres = []
+    for found in places.values():
+        ra, dec = np.array(found).T
+        vectors = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
+        centre = vectors.mean(axis=1) / np.linalg.norm(vectors.mean(axis=1))
+        assert np.degrees(np.arccos(np.clip(centre @ vectors, -1, 1))).max() < {"ztf": 6.0, "lsst": 3.0}[survey]
+        centres.append(centre)
+    assert np.degrees(np.arccos(centres[0] @ centres[1])) > 5.0
+
+
+def test_classes_have_their_parts_and_poison_is_told(survey: str, tmp_path: Path) -> None:
+    from broker.core.batch import PacketBatch
+    from broker.decode import Decoder, SchemaStore
+
+    n = 200
+    mix = Mix(artefact=0.3, solar_system=0.0, shares=(("snia", 0.5), ("tde", 0.25)))
+    packets = list(simulate.night(survey, n, 8, history="short", mix=mix, poison=0.2))
+    names = Counter(p.truth.class_name for p in packets)
+    real = n - names["artefact"]
+    assert 0.2 < names["artefact"] / n < 0.4
+    assert 0.38 < names["SN Ia"] / real < 0.62
+    assert 0.15 < names["TDE"] / real < 0.36
+    assert real - names["SN Ia"] - names["TDE"] > 0
+    assert all(p.truth.artefact == (p.truth.class_name == "artefact") for p in packets)
+    poisoned = {i for i, p in enumerate(packets) if p.truth.poison}
+    assert 20 < len(poisoned) < 60
+    assert all(hashlib.sha256(packets[i].value).hexdigest() == packets[i].truth.poison for i in poisoned)
+    simulate.install_schema(tmp_path)
+    batch = PacketBatch([p.value for p in packets], ["t"] * n, np.zeros(n, np.int32), np.arange(n), np.full(n, -1), 0)
+    _, dead = Decoder(SchemaStore(cache_dir=tmp_path))(batch)
+    assert {letter.row for letter in dead} == poisoned
+    assert len({letter.reason for letter in dead}) > 1
+
+
+def test_too_many_visits_are_refused() -> None:
+    with pytest.raises(TocsinError, match="more than 200 visits"):
+        next(simulate.night("ztf", 1, 1, nights=101, visits=2))

@@ -150,7 +150,7 @@ def test_a_topic_is_replayed_to_topics_and_to_files(
     finished(tocsin(*command))
     after = json.loads(finished(tocsin(*ledger)))
     assert (after["received"], after["balanced"], after["source"]["unread"]) == (len(packets), True, 0)
-    assert verify_kafka(kafka.bootstrap, [source], prefix, SURVEYS).sound
+    assert verify_kafka(kafka.bootstrap, [source], prefix, tuple(SURVEYS)).sound
     assert "balanced" in finished(tocsin("replay", f"kafka:{source}", "--to", "files", "--format", "parquet"))
     counted = json.loads(finished(tocsin("ledger", "files", "--verify-source", "--json")))
     assert counted["source"] == {"packets": len(packets), "not_in_ledger": 0, "unread": 0}
