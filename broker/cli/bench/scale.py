@@ -197,7 +197,7 @@ def markdown(found: Json) -> str:
         for row in found["histories"]
     ]
     columns = "alerts/s | alerts per CPU second of the service | Kafka's CPU ms per alert |\n|---|---|---|---|"
-    fall = f"Alerts per CPU second fall by {found['worst_fall']:.0%} at most (bound {FALL:.0%})."
+    fall = f"Alerts per CPU second fall by {max(0.0, found['worst_fall']):.0%} at most (bound {FALL:.0%})."
     parts = [
         f"# How throughput scales: {found['survey']}\n\n{head}",
         f"## Members on 4 partitions, one thread each\n\n{fall}\n\n| members | {columns}\n" + "\n".join(members),
