@@ -108,21 +108,19 @@ def _walk(  # noqa: C901, PLR0912, PLR0915 - an interpreter is one loop
     step, top, items, row, wide = code[STEPS], stack - 24, 0, alert, 8 * code[POINT_WORDS]
     fuel, n_most = _ROOM + 2 * (end - p), n + _POINTS + (end - p) // _POINT_BYTES
     while p >= 0 and fuel >= 0:
-        op = word(step, 0)
-        fuel -= 1
+        op, fuel = word(step, 0), fuel - 1
         if op <= LAST_STRAIGHT:
             p = straight(code, step, p, end, row, base)
             step += 8 * STEP_WORDS if p >= 0 else 0
         elif op == NEXT and word(top, 0) == 0:
             count, p = _block(p, end, word(step, 4), word(top, 2), items, limits)
+            count, p = (0, -TOO_MANY_ITEMS) if word(step, 3) >= 0 and n + count > n_most else (count, p)
             store(top, count)
             store(top + 16, word(top, 2) + count)
             items += count
             if count == 0 and p >= 0:
                 row, step = word(top, 1), code[STEPS] + 8 * STEP_WORDS * word(step, 2)
                 top -= 24
-            elif word(step, 3) >= 0 and n + count > n_most:
-                p = -TOO_MANY_ITEMS
             elif word(step, 3) >= 0 and n + count > most:
                 return p, n + count, step
         elif op == NEXT:
