@@ -59,7 +59,7 @@ def retry(
         step,
         to or sink(backend),
         metrics=Recorded(),
-        bounds=Bounds(max_alerts=batch),
+        bounds=Bounds(max_alerts=batch, max_wait_s=30.0),
         primary=primary(backend.topics),
         member="dlq-retry",
         at=at,
