@@ -29,7 +29,7 @@ from .verifier import verify_kafka
 pytestmark = pytest.mark.kafka
 
 HOUR_MS, BEGAN_MS = 3_600_000, 1_790_000_000_000
-PHASES = 6
+PARTS = 12  # two for each constellation of members
 FOR_EVER = {"retention.ms": "-1"}  # by their time stamps the packets are old
 NEW = str(Path(sys.executable).parent / "tocsin")
 QUICK = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}
@@ -73,7 +73,8 @@ class Group:
 def roll(group: Group, feed: Iterator[int], delivered: Callable[[], int]) -> int:
     """Upgrade the members one by one and roll them back, while an hour's packets come in; return how many came.
 
-    Ends are clean and sudden in turn. Each constellation delivers something before the next one begins.
+    Ends are clean and sudden in turn. Packets come before each change and after it; those after are for the members as
+    they are then.
     """
     steps = [
         [("one", "old", signal.SIGTERM), ("two", "old", signal.SIGTERM)],
@@ -84,11 +85,14 @@ def roll(group: Group, feed: Iterator[int], delivered: Callable[[], int]) -> int
         [("two", "new", signal.SIGTERM)],
     ]
     sent = 0
-    for step, count in zip(steps, feed, strict=True):
+    for step in steps:
+        sent += next(feed)
         for member, version, how in step:
             group.replace(member, version, how)
-        before, sent = delivered(), sent + count
+        before = delivered()
+        sent += next(feed)
         wait_until(partial(more_than, before, delivered), "a constellation to deliver", 2 * PATIENCE_S)
+    assert next(feed, None) is None
     wait_until(lambda: delivered() == sent, "the end of the hour", 4 * PATIENCE_S)
     group.end()
     return sent
@@ -99,9 +103,9 @@ def more_than(before: int, delivered: Callable[[], int]) -> bool:
 
 
 def fed(kafka: RealKafka, topic: str, packets: list[tuple[int, bytes]]) -> Iterator[int]:
-    """Send the packets (time in ms, value) in as many parts as there are phases, each with its time stamp."""
+    """Send the packets (time in ms, value) in `PARTS` parts, each packet with its time stamp."""
     producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 5})
-    size = -(-len(packets) // PHASES)
+    size = -(-len(packets) // PARTS)
     for part in (packets[begin : begin + size] for begin in range(0, len(packets), size)):
         for time_ms, value in part:
             producer.produce(topic, value, timestamp=time_ms)
