@@ -201,11 +201,17 @@ def member(survey: str, settings: Settings, result: Path, together: Barrier) -> 
     plain, client = made(survey, settings), settings.kafka.librdkafka()
     group = {"group.id": settings.source.group, "auto.offset.reset": "earliest", "enable.auto.offset.store": False}
     consumer = Consumer({**client, **group, "fetch.message.max.bytes": 16_000_000})
-    producer = Producer({**client, "linger.ms": 50, "compression.type": "zstd", "enable.idempotence": True})
-    together.wait(60.0)
-    consumer.subscribe(settings.source.topics)
+    producer = Producer(
+        {**client, "linger.ms": 50, "compression.type": "zstd", "enable.idempotence": True, "log_level": 2}
+    )
+    together.wait(120.0)
     answered: list[tuple[float, int]] = []
     pending: list[Message] = []
+    consumer.subscribe(
+        settings.source.topics,
+        on_revoke=lambda *_: _store(consumer, producer, pending),
+        on_lost=lambda *_: pending.clear(),
+    )
     while not stop.is_set():
         message = consumer.poll(0.2)
         if message is None or message.error() is not None:
