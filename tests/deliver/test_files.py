@@ -130,3 +130,19 @@ def test_a_large_packet_is_held_for_the_next_batch(tmp_path: Path) -> None:
         sizes.append(len(intake.batch))
     assert sizes == [2, 2, 1]
     assert source.exhausted
+
+
+def test_a_batch_that_is_committed_in_parts_gives_back_what_is_left() -> None:
+    source = FileSource(file_packets(Path("/in"), 10))
+    source.open({})
+    intake = source.read(Bounds())
+    assert intake is not None
+    source.committed(intake.part(0, 4))
+    source.rewind()
+    again = source.read(Bounds())
+    assert again is not None
+    assert again.batch.values == intake.batch.values[4:]
+    source.committed(again.part(0, 5))
+    source.committed(again.part(5, 6))
+    source.rewind()
+    assert source.read(Bounds()) is None
