@@ -313,6 +313,10 @@ def test_objects_alert_again_with_histories_that_agree_and_grow(survey: str) -> 
     grown = 0
     for rows in by_object.values():
         found = [points_of(survey, records[row]) for row in rows]
+        for row, points in zip(rows, found, strict=True):  # nothing of the time after the alert
+            assert sum(t >= max(t for _, t, _ in points) - 1e-6 for _, t, _ in points) == 1
+            newest = max(points, key=lambda point: point[1])
+            assert newest[0] == truths[row].alert_id
         for earlier, later in pairwise(found):
             oldest = min(t for _, t, _ in later)  # what is older than that has fallen off the list
             assert {point for point in earlier if point[1] >= oldest} <= later
