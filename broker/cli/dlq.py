@@ -153,6 +153,9 @@ def _retry(outputs: Outputs, settings: Settings, choose: Callable[[list[Letter]]
     TocsinError
         It was stopped before the end; another retry runs.
     """
+    from rich.console import Console
+
+    from broker.cli.live import Watched
     from broker.core.metrics import Recorded
     from broker.core.topics import Topics
     from broker.deliver.files import FileSink
@@ -176,10 +179,17 @@ def _retry(outputs: Outputs, settings: Settings, choose: Callable[[list[Letter]]
             KafkaSink(kafka, name, topics, registry=registry, resume=True),
             KafkaNotes(kafka, topics, "dlq-retry"),
         )
-    with stop_on_signals(stop):
+    view = Watched(assemble.pipeline(settings, metrics), primary, None, Console(stderr=True))
+
+    def choose_and_tell(letters: list[Letter]) -> list[Letter]:
+        chosen = choose(letters)
+        view.progress.update(view.progress.tasks[0].id, total=len(chosen))
+        return chosen
+
+    with stop_on_signals(stop), view.shown():
         totals = run(
-            RetrySource(outputs, choose),
-            assemble.pipeline(settings, metrics),
+            RetrySource(outputs, choose_and_tell),
+            view,
             sink,
             metrics=metrics,
             bounds=assemble.bounds(settings),
