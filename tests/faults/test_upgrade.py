@@ -216,14 +216,14 @@ def test_services_of_both_versions_share_a_group(kafka: RealKafka, old: Old, tmp
     assert night[-1].timestamp_ms - night[0].timestamp_ms > HOUR_MS - 60_000
     group = Group(kafka, start, topic)
     try:
-        packets = [(p.timestamp_ms, p.value) for p in night]
+        packets = [(p.timestamp_ms, b"poison" if n % 200 == 0 else p.value) for n, p in enumerate(night)]
         sent = roll(group, fed(kafka, topic, packets), lambda: committed(kafka, topic, topic, 4))
     finally:
         group.abandon()
     report = verify_kafka(kafka.bootstrap, [topic], topics.prefix)
     assert report.inputs == sent == len(night)
     assert report.sound, str(report)
-    both_read_all(kafka, old, topics, tmp_path, len(night), 0)
+    both_read_all(kafka, old, topics, tmp_path, len(night), len(night) // 200)
 
 
 def committed(kafka: RealKafka, group: str, topic: str, partitions: int) -> int:
