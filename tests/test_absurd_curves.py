@@ -27,7 +27,7 @@ from tests.decode import samples
 from tests.decode.oracle import container
 
 FULL = os.environ.get("TOCSIN_FAULTS") == "full"
-CURVES = 20_000 if FULL else 384
+CURVES = 10_000 if FULL else 384
 BATCH = 128
 ALERT_MJD = 61105.25
 ODD = [np.nan, np.inf, -np.inf, 0.0, -0.0, 5e-324, -5e-324, 1e-310, 1e300, -1e300, 1.7e308, 1e15, -1e15, 1e14]

@@ -105,7 +105,11 @@ def build(
     flux[~finite], err[~finite], hyper[~finite] = 0.0, 1.0, 1.0
     shape = _of_shape(grid, flux, err, hyper, scale)
     host = _of_host(len(grid), host_z, host_z_err, points[:, 0])
-    scalars = np.concatenate((points, shape, host), axis=1).astype(np.float32)
+    with np.errstate(over="ignore"):
+        scalars = np.concatenate((points, shape, host), axis=1).astype(np.float32)
+    absurd = np.isinf(scalars)  # NaN is what is not known
+    finite &= ~absurd.any(axis=1)
+    scalars[absurd] = 0.0
     return Tensors(_series(grid, flux, err), grid.mask, scalars, finite)
 
 
