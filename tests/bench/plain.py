@@ -201,9 +201,7 @@ def member(survey: str, settings: Settings, result: Path, together: Barrier) -> 
     plain, client = made(survey, settings), settings.kafka.librdkafka()
     group = {"group.id": settings.source.group, "auto.offset.reset": "earliest", "enable.auto.offset.store": False}
     consumer = Consumer({**client, **group, "fetch.message.max.bytes": 16_000_000})
-    producer = Producer(
-        {**client, "linger.ms": 50, "compression.type": "zstd", "enable.idempotence": True, "log_level": 2}
-    )
+    producer = Producer({**client, "linger.ms": 50, "compression.type": "zstd", "log_level": 2})
     together.wait(120.0)
     answered: list[tuple[float, int]] = []
     pending: list[Message] = []
