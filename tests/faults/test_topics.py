@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import NewPartitions
 
+from broker.core.errors import Wait
 from broker.core.topics import Topics
 from broker.deliver.recount import recount_kafka
 from tests.deliver.fakes import packet
@@ -47,6 +48,14 @@ def reset(service: Service, offsets: dict[int, int]) -> None:
 
 def recounted(service: Service) -> dict[str, object]:
     return recount_kafka(service.kafka.config, Topics(service.prefix), verify_source=True)
+
+
+def received(service: Service) -> int:
+    """Return how many packets the ledger has, 0 while its topics are being made."""
+    try:
+        return int(recount_kafka(service.kafka.config, Topics(service.prefix))["received"])
+    except Wait:
+        return 0
 
 
 def span(service: Service, partition: int, first: int, last: int) -> dict[str, object]:
@@ -118,7 +127,7 @@ def test_a_night_that_crosses_midnight(service: Service, clock: Clock) -> None:
     def delivered(count: int) -> None:
         for name in names:
             kafka.send(name, [packet(n) for n in range(100)])
-        wait_until(lambda: recount_kafka(kafka.config, Topics(service.prefix))["received"] == count, f"{count} packets")
+        wait_until(lambda: received(service) == count, f"{count} packets")
 
     clock.set_to(midnight - timedelta(minutes=10))
     member = service.start(topics=[f"{stem}_{{date}}"], environ=clock.environ)
