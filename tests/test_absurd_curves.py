@@ -124,7 +124,7 @@ def single(value: float) -> float:
 
 @pytest.mark.parametrize("make", [ztf, rubin])
 def test_every_curve_ends_with_a_score_or_a_reason(make: Maker, pipeline: Pipeline) -> None:
-    rng = np.random.default_rng(20261123)
+    rng = np.random.default_rng(11)  # among these is a curve with a scalar beyond float32
     codes: Counter[int] = Counter()
     for _ in range(0, CURVES, BATCH):
         values = [make(rng, int(rng.choice([0, 1, 2, 3, 8, 40, 300]))) for _ in range(BATCH)]
