@@ -92,3 +92,8 @@ def wait_for_alerts(n: int) -> None:
 def test_replay(place: tuple[Path, dict[str, str]]) -> None:
     shell(blocks("bash")["replay"], place)
     assert list((place[0] / "result" / "annotations").glob("*.avro"))
+
+
+def test_judge(place: tuple[Path, dict[str, str]]) -> None:
+    shell(f"tocsin simulate --survey ztf --objects 50 --to night/\n{blocks('bash')['judge']}", place)
+    assert (place[0] / "moved.svg").stat().st_size
