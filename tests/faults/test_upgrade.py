@@ -53,14 +53,14 @@ class Group:
         if before is not None:
             assert before.poll() is None, f"{member} has died"
             before.send_signal(how)
-            assert before.wait(PATIENCE_S) == (0 if how == signal.SIGTERM else -how)
+            ended(before, how)
         self.running[member] = self._start(member, version)
 
     def end(self) -> None:
         for process in self.running.values():
             process.send_signal(signal.SIGTERM)
         for process in self.running.values():
-            assert process.wait(PATIENCE_S) == 0
+            ended(process, signal.SIGTERM)
         self.running = {}
 
     def abandon(self) -> None:
@@ -68,6 +68,11 @@ class Group:
             with suppress(ProcessLookupError):
                 process.kill()
             process.wait()
+
+
+def ended(process: subprocess.Popen[Any], how: signal.Signals) -> None:
+    """Wait for a member's end: cleanly after SIGTERM, but for one that had not begun to listen to signals yet."""
+    assert process.wait(PATIENCE_S) in ((0, -signal.SIGTERM) if how == signal.SIGTERM else (-how,))
 
 
 def roll(group: Group, feed: Iterator[int], delivered: Callable[[], int]) -> int:

@@ -7,6 +7,7 @@ A dead letter and the outcome of its retry, which a later ledger record names, a
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections import Counter
@@ -17,6 +18,7 @@ from typing import Any
 
 import fastavro
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
+from fastavro.schema import to_parsing_canonical_form
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 
@@ -145,17 +147,18 @@ def _containers(folder: Path) -> Iterator[dict[str, Any]]:
 
 def read_records(bootstrap: str, topics: list[str], schema: str) -> Iterator[dict[str, Any]]:
     """Yield every committed record of ours on ``topics``."""
-    parsed = {
-        100 * int(path.parent.name.split(".")[0]) + int(path.parent.name.split(".")[1]): fastavro.parse_schema(
-            json.loads(path.read_text())
-        )
-        for path in (SCHEMAS / schema).glob("*/schema.avsc")
-    }
+    parsed: dict[bytes, Any] = {}  # by wire id, and by the fingerprint that the header has where a registry gave the id
+    for path in (SCHEMAS / schema).glob("*/schema.avsc"):
+        major, minor = map(int, path.parent.name.split("."))
+        found = json.loads(path.read_text())
+        fingerprint = hashlib.sha256(to_parsing_canonical_form(found).encode()).digest()
+        parsed[(100 * major + minor).to_bytes(4, "big")] = parsed[fingerprint] = fastavro.parse_schema(found)
     for message in _messages(bootstrap, topics):
         value = message.value()
         assert value is not None
         assert value[:1] == b"\0"
-        record = fastavro.schemaless_reader(io.BytesIO(value[5:]), parsed[int.from_bytes(value[1:5], "big")], None)
+        writer = parsed[dict(message.headers() or []).get("schema", value[1:5])]
+        record = fastavro.schemaless_reader(io.BytesIO(value[5:]), writer, None)
         assert isinstance(record, dict)
         yield record
 
