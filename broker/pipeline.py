@@ -112,6 +112,7 @@ class Pipeline:
     _observed_ms: list[float] = field(default_factory=list)
     _shadow_failed: Counter[tuple[str, str]] = field(default_factory=Counter)
     _said: set[tuple[str, str]] = field(default_factory=set)
+    _answered: PacketBatch | None = None  # what the fields above are of
 
     def __call__(self, batch: PacketBatch) -> Outcomes:
         """Return one outcome per packet of ``batch``.
@@ -124,6 +125,7 @@ class Pipeline:
         code = np.full(len(batch), Outcome.DEAD_LETTERED, np.int8)
         reason = [""] * len(batch)
         records: list[Record] = []
+        self._answered = None
         with self._timed("decode"):
             decoded, dead = self.decoder(batch)
         for letter in dead:
@@ -131,16 +133,22 @@ class Pipeline:
         self._pending, self._observed_ms, self._shadow_failed = [], [], Counter()
         for part in decoded:
             records += self._survey(part, batch, code, reason)
+        self._answered = batch
         return Outcomes(code, reason, records, dead)
 
     def committed(self, batch: PacketBatch, outcomes: Outcomes) -> None:
-        """Remember the batch's alert ids, now that they are published, and how old the alerts are; log dead letters."""
-        self.recent.add(self._pending)
+        """Remember the batch's alert ids, now that they are published, and how old the alerts are; log dead letters.
+
+        A packet may be given up, and committed, without this step; then nothing was found out about it.
+        """
         for letter in outcomes.dead[:LOGGED]:
             found = {"stage": letter.stage, "reason": letter.reason}
             log.warning("dead letter: %s", letter.text, extra={**_place(batch, letter.row), **found})
         if len(outcomes.dead) > LOGGED:
             log.warning("%d more dead letters in this batch", len(outcomes.dead) - LOGGED)
+        if self._answered is not batch:
+            return
+        self.recent.add(self._pending)
         for (model, reason), alerts in self._shadow_failed.items():
             self.metrics.count("shadow_failed_total", alerts, model=model, reason=reason)
         if self._observed_ms:
@@ -260,7 +268,7 @@ class Pipeline:
     def _shadowed(self, survey: str, shadow: Shadow, curves: LightCurves, inputs: Inputs, live: Scores) -> Scores:
         """Return a shadow's answer; whatever its code raises is a reason on its own alerts."""
         try:
-            own = shadow.scorer.answer(*self._tensors(survey, shadow.scorer, curves, inputs))
+            own = shadow.answer(*self._tensors(survey, shadow.scorer, curves, inputs))
         except Exception as error:
             if (kind := (shadow.name, type(error).__name__)) not in self._said:  # the metric counts the others
                 log.exception("the shadow %s failed; the live stream goes on", shadow.name)

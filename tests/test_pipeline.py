@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,8 @@ from broker.core.config import load
 from broker.core.metrics import Recorded
 from broker.core.outcomes import Outcomes
 from broker.core.reasons import Outcome
+from broker.deliver.suspects import Suspects
+from broker.deliver.types import Intake
 from broker.pipeline import Cuts, Pipeline, Recent
 
 
@@ -115,6 +117,40 @@ def test_cuts_filter_and_repeats_are_flagged_after_the_commit_only(cache: Path, 
     assert set(dropping(packets).reason) == {"repeated"}
     filtered = Counter(r for r, c in zip(first.reason, first.code, strict=True) if c == Outcome.FILTERED)
     assert set(filtered) <= {"programid", "test_alert"}
+
+
+def test_a_search_for_a_guilty_packet_calls_no_other_one_repeated(cache: Path, night: list[bytes]) -> None:
+    step = assemble.pipeline(load(None, {"run.cache_dir": cache}), Recorded())
+    suspects = Suspects(Fails(step, night[0]))
+    waiting, made = [Intake(batch(night[:2]))], []
+    while waiting:
+        intake = waiting.pop(0)
+        found = suspects.run(intake)
+        if isinstance(found, list):
+            waiting = [*found, *waiting]
+            continue
+        step.committed(intake.batch, found)
+        suspects.committed(intake)
+        made += [*annotations(found).values()]
+    assert [a["context"]["repeated"] for a in made] == [False]  # type: ignore[index]
+    again = annotations(step(batch(night[:2])))
+    assert [a["context"]["repeated"] for a in again.values()] == [False, True]  # type: ignore[index]
+
+
+@dataclass(frozen=True)
+class Fails:
+    """A step that raises at one packet."""
+
+    step: Pipeline
+    guilty: bytes
+
+    def __call__(self, batch: PacketBatch) -> Outcomes:
+        if self.guilty in batch.values:
+            raise RuntimeError("a bug of ours")
+        return self.step(batch)
+
+    def committed(self, batch: PacketBatch, outcomes: Outcomes) -> None:
+        self.step.committed(batch, outcomes)
 
 
 def test_a_repeat_within_a_batch_is_flagged(pipeline: Pipeline, night: list[bytes]) -> None:

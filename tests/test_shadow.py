@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 from broker.archive import simulate
 from broker.cli import assemble, candidates
 from broker.core import schemas
-from broker.core.batch import FilePacket, PacketBatch
+from broker.core.batch import ClassScores, FilePacket, Ints, PacketBatch
 from broker.core.config import Settings, load
 from broker.core.errors import TocsinError
 from broker.core.metrics import Recorded
@@ -23,6 +23,8 @@ from broker.core.outcomes import Outcomes, Record
 from broker.pipeline import Pipeline
 from broker.score import GridRule, Scorer, Shadow
 from broker.score import card as cards
+from broker.score.classify import Classifier
+from broker.score.tensors import Tensors
 
 GRU = "tocsin.shadow.ztf-gru.ztf"
 
@@ -125,6 +127,15 @@ def test_a_shadow_that_fails_says_why_and_hurts_nobody(
     assert all("the candidate's own bug" in str(record.exc_info) for record in said)
 
 
+def test_an_answer_of_another_width_than_its_card_says_is_a_failure(settings: Settings, packets: PacketBatch) -> None:
+    shadows = loaded(settings, "ztf-gru")
+    (true,) = shadows["ztf"][0].scorer.classifiers
+    scorer = replace(shadows["ztf"][0].scorer, classifiers=(Narrow(true),))  # type: ignore[arg-type]
+    outcomes = made(settings, {"ztf": [Shadow("ztf-gru", scorer)]})(packets)
+    assert live(outcomes) == made(settings, {})(packets).records
+    assert {c["reason"] for a in on(outcomes, GRU).values() for c in a["classifiers"]} >= {"shadow_failed"}
+
+
 def test_a_candidate_with_a_grid_of_its_own_is_interpolated_on_it(settings: Settings, packets: PacketBatch) -> None:
     shadows = loaded(settings, "ztf-gru")
     other = replace(shadows["ztf"][0].scorer, rule=GridRule(points=40, before_d=30.0))
@@ -182,6 +193,17 @@ def test_weights_outside_the_tree_are_believed_as_little_as_inside(settings: Set
 class Raises:
     def __call__(self, *_: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("the candidate's own bug")
+
+
+class Narrow:
+    """A classifier that leaves out its last class."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.card, self._classifier = classifier.card, classifier
+
+    def score(self, tensors: Tensors, n_detections: Ints, min_detections: int) -> ClassScores:
+        full = self._classifier.score(tensors, n_detections, min_detections)
+        return replace(full, probabilities=full.probabilities[:, :-1], uncertainty=full.uncertainty[:, :-1])
 
 
 class AnswersNaN:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from broker.core.batch import AnomalyScores, ClassScores, Scores
+from broker.core.batch import AnomalyScores, ClassScores, Ints, Scores
 from broker.core.reasons import Unscored
 from broker.score.scorer import Scorer
+from broker.score.tensors import Tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,20 @@ class Shadow:
     scorer: Scorer
     whole: bool = False
 
+    def answer(self, tensors: Tensors, n_detections: Ints) -> Scores:
+        """Return the candidate's answer for A alerts; see `Scorer.answer`.
+
+        Raises
+        ------
+        ValueError
+            It has other rows or columns than the candidate's cards say.
+        """
+        own = self.scorer.answer(tensors, n_detections)
+        found, promised = _shapes(own), _shapes(self.failed(len(n_detections)))
+        if found != promised:
+            raise ValueError(f"the answer has shapes {found}, not {promised}")
+        return own
+
     def beside(self, live: Scores, own: Scores) -> Scores:
         """Return what would be published with the candidate in the place of the live models of its kind."""
         if self.whole:
@@ -48,3 +63,12 @@ class Shadow:
         card = self.scorer.anomaly.card
         none = np.full(alerts, np.nan, np.float32)
         return Scores(classes, AnomalyScores(card.name, card.version, card.weights.sha256, none, {}, reason))
+
+
+def _shapes(scores: Scores) -> list[tuple[object, ...]]:
+    """Return the shapes of an answer: all that could break what the alerts of a batch share."""
+    classes = [(c.class_ids, c.probabilities.shape, c.uncertainty.shape, len(c.reason)) for c in scores.classifiers]
+    if (strange := scores.anomaly) is None:
+        return [*classes]
+    parts = {part.shape for part in strange.parts.values()} - {strange.score.shape}
+    return [*classes, (strange.score.shape, parts, len(strange.reason))]
