@@ -31,7 +31,7 @@ CURVES = 10_000 if FULL else 384
 BATCH = 128
 ALERT_MJD = 61105.25
 ODD = [np.nan, np.inf, -np.inf, 0.0, -0.0, 5e-324, -5e-324, 1e-310, 1e300, -1e300, 1.7e308, 1e15, -1e15, 1e14]
-ODD += [1e-30, 1e-12, 1e12, -1.0, 1.0, 3.4e38, 1e38, -99999.0]
+ODD += [1e-30, 1e-12, 1e12, -1.0, 1.0, 3.4e38, 1e38, -99999.0, 445.0, 600.0]
 TIMES = [*ODD, 1e7, -1e7, 61105.25, 61105.25 + 5e-7, 61105.25 + 2e-6, 61104.0, 61200.0, 40000.0, 2.4e6]
 REASONS = set(Unscored)
 Maker = Callable[[np.random.Generator, int], bytes]
@@ -132,6 +132,15 @@ def test_every_curve_ends_with_a_score_or_a_reason(make: Maker, pipeline: Pipeli
     assert codes[Outcome.SCORED] > 0.2 * CURVES
     assert codes[Outcome.UNSCORED] > 0.01 * CURVES
     assert codes[Outcome.FILTERED] == 0
+
+
+@pytest.mark.parametrize("mag", [445.0, 600.0])
+def test_a_magnitude_beyond_any_float_is_left_out_of_a_long_curve(mag: float, pipeline: Pipeline) -> None:
+    history = [samples.previous(jd=2458849.5 - 0.3 * i, magpsf=18.0, sigmapsf=0.1, fid=1) for i in range(1, 80)]
+    history[40] |= {"magpsf": mag}
+    (record, *_) = run(pipeline, [container(samples.ZTF, samples.ztf(prv_candidates=history))]).records
+    points = schemas.decode(record.value, list(record.headers), "annotation")["points"]
+    assert (points["used"], points["notFinite"]) == (79, 1)
 
 
 def test_long_histories_are_scored_or_refused_in_bounded_memory(pipeline: Pipeline) -> None:

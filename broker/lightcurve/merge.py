@@ -17,6 +17,7 @@ from broker.core.jit import jit
 
 MAX_MJD = 1e7  # 27,000 years
 MAX_NJY = 1e15  # magnitude -6
+MIN_ERR_NJY = 1e-30  # magnitude 106; the inverse square of a smaller one may be infinite
 SAME_EXPOSURE_D = 1e-6  # 0.09 s: time stamps of one exposure are equal up to rounding
 
 
@@ -42,7 +43,8 @@ def merge(curves: LightCurves, bands: int) -> tuple[LightCurves, Dropped]:
     Returns
     -------
     LightCurves
-        Points with a positive error, within `MAX_MJD` and `MAX_NJY`, in time order; equal times are ordered by band.
+        Points within `MAX_MJD` and `MAX_NJY`, with an error of `MIN_ERR_NJY` at least, in time order; equal times are
+        ordered by band.
     Dropped
         Counts by reason; a point with several faults counts under the first of the list.
     """
@@ -88,7 +90,7 @@ def _merge(
         n = 0
         for p in range(offsets[a], offsets[a + 1]):
             # false for NaN too, and for what no sky shows
-            if not (abs(mjd[p]) <= MAX_MJD and abs(flux[p]) <= MAX_NJY and 0 < err[p] <= MAX_NJY):
+            if not (abs(mjd[p]) <= MAX_MJD and abs(flux[p]) <= MAX_NJY and MIN_ERR_NJY <= err[p] <= MAX_NJY):
                 dropped[a, 0] += 1
             elif band[p] < 0 or band[p] >= bands:
                 dropped[a, 1] += 1

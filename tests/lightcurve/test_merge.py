@@ -29,6 +29,7 @@ def test_invalid_points_are_dropped_and_counted_by_reason() -> None:
         (1e300, 10.0, 1.0, 0, 0),
         (1.0, 1e308, 1.0, 0, 0),
         (1.0, 10.0, 0.0, 0, 0),
+        (1.0, 10.0, 1e-170, 0, 0),
         (1.0, 10.0, 1.0, -1, 0),
         (1.0, 10.0, 1.0, 3, 0),
         (2.0, 5.0, 1.0, 1, 1),
@@ -36,7 +37,7 @@ def test_invalid_points_are_dropped_and_counted_by_reason() -> None:
     clean, dropped = merge(curves(history, []), bands=3)
     assert clean.mjd.tolist() == [2.0, 3.0]
     assert clean.offsets.tolist() == [0, 2, 2]
-    assert (dropped.not_finite.tolist(), dropped.unknown_band.tolist()) == ([5, 0], [2, 0])
+    assert (dropped.not_finite.tolist(), dropped.unknown_band.tolist()) == ([6, 0], [2, 0])
     assert dropped.duplicate.tolist() == [0, 0]
 
 
