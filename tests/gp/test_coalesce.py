@@ -38,7 +38,7 @@ def deep(rng: np.random.Generator, nights: int = 8, tau: float = 20.0, noise: fl
 
 def fields(seed: int, tau: float = 20.0) -> LightCurves:
     rng = np.random.default_rng(seed)
-    return batch([deep(rng, tau=tau) for _ in range(6)])
+    return batch([deep(rng, tau=tau) for _ in range(4)])
 
 
 @pytest.mark.parametrize("tau", [3.0, 20.0, 200.0])
@@ -46,13 +46,13 @@ def test_posterior_and_likelihood_are_those_of_all_points(tau: float) -> None:
     curves = fields(1, tau=tau)
     fit = Fit(np.full(len(curves), 1000.0), np.full(len(curves), tau), np.zeros(len(curves)))
     few = coalesce(curves, fit.amplitude, fit.time_scale_d, SHARE)
-    assert np.all(few.curves.counts < curves.counts / 3)
+    assert np.all(few.curves.counts < curves.counts / 2)
     times = np.linspace(START - 5, START + 65, 40) + np.zeros((len(curves), 1))
     dense = solver("dense")
     whole = dense.predict(curves, WAVES, times, fit, variance=True)
     less = dense.predict(few.curves, WAVES, times, fit, variance=True)
     error = np.sqrt(whole.variance)
-    assert np.max(np.abs(less.flux - whole.flux) / error) < 1e-2
+    assert np.max(np.abs(less.flux - whole.flux) / error) < 3e-3
     assert np.max(np.abs(np.sqrt(less.variance) / error - 1.0)) < 1e-3
     np.testing.assert_allclose(less.log_likelihood + few.log_likelihood, whole.log_likelihood, atol=0.05)
 
@@ -86,7 +86,8 @@ def test_points_of_one_instant_become_their_mean() -> None:
 
 
 def test_the_fit_of_a_deep_field_reaches_the_oracle_s_likelihood() -> None:
-    curves = fields(4)
+    rng = np.random.default_rng(4)
+    curves = batch([deep(rng, nights=4) for _ in range(2)])
     fits = {name: solver(name).fit(curves, WAVES) for name in ("fast", "dense")}
     found = {name: log_likelihood(curves, WAVES, f.amplitude, f.time_scale_d) for name, f in fits.items()}
     assert np.all(found["fast"] > found["dense"] - 0.5)
