@@ -74,7 +74,11 @@ class FileNotes:
     def load(self) -> dict[Partition, Note]:
         """Return what the file holds."""
         if self._path.exists():
-            self._notes = {(topic, part): Note(*note) for topic, part, note in json.loads(self._path.read_text())}
+            try:
+                kept = json.loads(self._path.read_text())
+            except ValueError:  # a power cut left it half written: what it said is worth a few deaths more
+                kept = []
+            self._notes = {(topic, part): Note(*note) for topic, part, note in kept}
         return dict(self._notes)
 
     def save(self, notes: Mapping[Partition, Note | None]) -> None:

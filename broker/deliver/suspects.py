@@ -5,10 +5,13 @@ process that dies inside a step leaves a note (`broker.deliver.notes`); the pack
 batches of an eighth, which costs fewer restarts than halves. Either way the batch is cut into parts, each committed on
 its own, until the packet stands alone; what still fails alone is dead-lettered as ``internal``, with its bytes.
 
-An innocent packet is never given up. An error must come back with the packet alone in the step. A death must do so
+A packet is given up on proof alone. An error must come back with the packet alone in the step. A death must do so
 twice, and once in a process whose step had just ended for another packet, so that neither a loading of models that
-takes too much memory nor a supervisor's impatience is laid at its door. What fails for every packet is no matter of
-packets but ours, or the machine's: an error then stops the service, a death is suffered again, and all are kept.
+takes too much memory nor a supervisor's impatience is laid at its door; the step is made before the first note, so a
+process that dies of making it accuses nobody. What fails for every packet is no matter of packets but ours, or the
+machine's: an error then stops the service, a death is suffered again, and what is not committed is kept. The limits
+of that: where batches are small, a step that always fails dead-letters up to `PARTS` - 1 packets at each start before
+it is stopped, and the only packet of a stream is given up after `UNPROVED` deaths. Both can be retried.
 """
 
 from __future__ import annotations
@@ -70,6 +73,7 @@ class Suspects:
         """
         if self._store is not None and intake.epoch != self._epoch:
             self._notes, self._begun, self._epoch = self._store.load(), set(), intake.epoch
+            self._others = []
         if not self._notes:
             return [intake]
         noted = [(row, note) for row, place in enumerate(_places(intake)) if (note := self._note_of(place))]
@@ -96,6 +100,8 @@ class Suspects:
         if text := self._why_guilty(intake):
             code = np.array([Outcome.DEAD_LETTERED], np.int8)
             return Outcomes(code, [Dead.INTERNAL], [], [DeadLetter(0, STAGE, Dead.INTERNAL, text)])
+        if not self._works and self._store is not None:
+            self._error(intake.batch.part(0, 0))  # making the step is no packet's fault
         self._prove(intake)
         marks = self._marks(intake)
         self._save(marks)
@@ -130,6 +136,8 @@ class Suspects:
         self._save(dict.fromkeys(over))
         for where in over:
             del self._notes[where]
+        if not self._notes:
+            self._others = []
 
     # -- a step that raises -------------------------------------------------------------------------------------
 
@@ -149,10 +157,11 @@ class Suspects:
                 failed += [(*half, found)] if found else []
             if not passed and len(failed) + len(guilty) >= PARTS:
                 raise Stop(f"the step fails at every part of a batch, which is not the packets' fault: {_say(error)}")
-        self._failed_in_a_row = 0 if passed else self._failed_in_a_row + len(guilty)
+        places = list(_places(intake))
+        new = [row for row in guilty if places[row] not in self._guilty]  # else counted before a `Wait` threw this away
+        self._failed_in_a_row = 0 if passed else self._failed_in_a_row + len(new)
         if self._failed_in_a_row >= PARTS:
             raise Stop(f"the step failed at the last {self._failed_in_a_row} packets, at every one: {_say(error)}")
-        places = list(_places(intake))
         self._guilty |= {places[row]: text for row, text in guilty.items()}
         return _cut(intake, {at for row in guilty for at in (row, row + 1)} or {len(batch) // 2})
 

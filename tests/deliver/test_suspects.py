@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.core.batch import PacketBatch
+from broker.core.errors import Wait
 from broker.core.outcomes import Outcomes
 from broker.deliver.notes import FileNotes, Note
 from broker.deliver.suspects import Suspects
@@ -45,13 +46,14 @@ class Memory:
 class Step:
     """Dies of some packets, or for every one when the world is broken."""
 
-    def __init__(self, killers: set[int], outside: list[int] | None = None) -> None:
-        self.killers, self.outside, self.seen = killers, outside or [], 0
+    def __init__(self, killers: set[int], outside: list[int] | None = None, *, made: bool = True) -> None:
+        self.killers, self.outside, self.seen, self.made = killers, outside or [], 0, made
         self.notes = Memory()
 
     def __call__(self, batch: PacketBatch) -> Outcomes:
-        self.seen += 1
-        if self.killers & set(batch.offsets.tolist()) or self.seen in self.outside:
+        self.seen += len(batch) > 0  # an empty batch only makes the step
+        killed = len(batch) > 0 and self.seen in self.outside
+        if not self.made or self.killers & set(batch.offsets.tolist()) or killed:
             self.notes.dead = True
             raise Death
         return Outcomes(np.zeros(len(batch), np.int8), [""] * len(batch), [], [])
@@ -173,11 +175,70 @@ def test_the_only_packet_of_a_topic_is_given_up_after_more_deaths() -> None:
     assert (here.given_up, here.deaths) == ([0], 5)
 
 
+def test_a_step_that_kills_while_it_is_made_accuses_no_packet() -> None:
+    """Models that need more memory than there is, on a stream of single packets."""
+    here = World(1)
+    assert not any(here.live(Step(set(), made=False)) for _ in range(20))
+    assert here.live(Step(set()))
+    assert here.given_up == []
+
+
+class Failing(Step):
+    """Fails at every packet."""
+
+    def __call__(self, batch: PacketBatch) -> Outcomes:
+        raise ZeroDivisionError
+
+
+class Refusing(Memory):
+    """Takes no note back for a while: Kafka is away."""
+
+    away = 0
+
+    def save(self, notes: Any) -> None:
+        if self.away and None in notes.values():
+            self.away -= 1
+            raise Wait("Kafka is away")
+        super().save(notes)
+
+
+def test_packets_that_fail_are_counted_once_however_often_their_notes_wait() -> None:
+    notes = Refusing()
+    notes.away = 40
+    suspects, both = Suspects(Failing(set()), notes), intake(0, 2)
+    while True:
+        try:
+            parts = suspects.run(both)
+            break
+        except Wait:
+            pass
+    assert isinstance(parts, list)
+    assert [len(part.batch) for part in parts] == [1, 1]
+
+
+def test_packets_kept_to_prove_a_process_well_are_dropped_with_the_last_suspicion() -> None:
+    suspects = Suspects(Step(set()), memory := Memory())
+    memory.notes["in", 0] = Note(0, 0, 1)
+    parts = suspects.parts(intake(0, 30))
+    assert suspects._others
+    for part in parts:
+        suspects.run(part)
+        suspects.committed(part)
+    assert not suspects._others
+
+
 def test_the_packets_of_another_topic_are_not_cut() -> None:
     suspects, notes = Suspects(Step(set()), memory := Memory()), {("in", 0): Note(0, 9, 10)}
     memory.notes.update(notes)
     assert [len(part.batch) for part in suspects.parts(intake(0, 30, "other"))] == [30]
     assert [len(part.batch) for part in suspects.parts(intake(5, 30))] == [1, 1, 1, 1, 1, 20]
+
+
+def test_a_file_of_notes_that_a_power_cut_left_empty_holds_none(tmp_path: Path) -> None:
+    path = tmp_path / "in_flight.json"
+    for left in (b"", b"\0" * 30, b"\xff\xfe"):
+        path.write_bytes(left)
+        assert FileNotes(path).load() == {}
 
 
 def test_notes_in_a_file_outlive_the_process(tmp_path: Path) -> None:
