@@ -29,7 +29,7 @@ check: setup ## format, lint, types, import layers
 	$(BIN)/lint-imports
 
 test: check ## the checks, then all tests; says what it skipped and why
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 faults: setup ## the long form of the fault tests (half an hour): kills, storms, servers and disks that fail; recovery times
 	TOCSIN_FAULTS=full $(BIN)/pytest tests/faults tests/decode/test_guard.py tests/test_absurd_curves.py
