@@ -74,6 +74,7 @@ class KafkaSource:
         self._joined = False
         self._owned: dict[Partition, int] = {}  # next offset to read
         self._high: dict[Partition, int] = {}  # lag is told against it
+        self._behind: dict[Partition, int] = {}  # where a partition ended: behind control records, which are no packets
         self._gaps: list[Range] = []
         self._held: Message | None = None
         self._paused = False
@@ -237,7 +238,7 @@ class KafkaSource:
         self._consumer.resume(starts)  # a pause outlives the assignment that it was made in
         self._group, self._gaps, self._assigned, self._held, self._paused = metadata, gaps, None, None, False
         self._owned = {(p.topic, p.partition): p.offset for p in starts}
-        self._high = high
+        self._high, self._behind = high, {}
         for gap in gaps:
             log.error("offsets %d to %d of %s/%d expired unread", gap.first, gap.last, gap.topic, gap.partition)
 
@@ -281,7 +282,7 @@ class KafkaSource:
             time.sleep(min(timeout_s, NAP_S))
             return None
         if message.error() is not None:
-            self._take_error(message.error(), message.topic(), message.partition())
+            self._take_error(message)
             return None
         where = message.topic(), message.partition()
         if message.offset() < self._owned.get(where, message.offset() + 1):  # not ours, or read before
@@ -289,14 +290,17 @@ class KafkaSource:
         self._owned[where] = message.offset() + 1
         return message
 
-    def _take_error(self, error: KafkaError, topic: str | None, partition: int | None) -> None:
+    def _take_error(self, message: Message) -> None:
+        error, topic, partition = message.error(), message.topic(), message.partition()
         code = error.code()
         if code == KafkaError._AUTO_OFFSET_RESET:
             log.warning("the position in %s/%s expired: %s", topic, partition, error.str())
             self._broken = error
         elif code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED) or error.fatal():
             raise Stop(f"Kafka refuses to let us read {topic or ''}: {error.str()}")
-        elif code != KafkaError._PARTITION_EOF:
+        elif code == KafkaError._PARTITION_EOF:
+            self._behind[topic, partition] = message.offset()
+        else:
             log.info("consumer: %s (%s/%s)", error.str(), topic, partition)
 
     def _intake(self, messages: list[Message]) -> Intake:
@@ -311,7 +315,7 @@ class KafkaSource:
             topics=topics,
             partitions=np.array(partitions, np.int32),
             offsets=np.array(offsets, np.int64),
-            timestamps_ms=np.array([message.timestamp()[1] for message in messages], np.int64),
+            timestamps_ms=np.array([librdkafka.time_ms(message) for message in messages], np.int64),
             ingest_ms=int((self._read_at if messages else time.time()) * 1000),
         )
         gaps, self._gaps = self._gaps, []
@@ -324,7 +328,8 @@ class KafkaSource:
         for (topic, partition), position in self._owned.items():
             _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
             high = max(high, self._high.get((topic, partition), 0))  # -1001 before the first fetch
-            self._metrics.gauge("consumer_lag", max(high - position, 0), topic=topic, partition=str(partition))
+            at = max(position, self._behind.get((topic, partition), 0))
+            self._metrics.gauge("consumer_lag", max(high - at, 0), topic=topic, partition=str(partition))
 
 
 def _generation(metadata: bytes) -> int:
