@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +76,19 @@ def table(found: dict[str, Any]) -> str:
 
 INPUTS = "inputs.txt"
 """File in a replay's directory: absolute paths and ``kafka:TOPIC`` that it was given, one a line, over all its runs."""
-PART = "# a part of it, or several rounds"
+PART, ROUNDS = "# a part of it", "# several rounds"
 KAFKA = "kafka:"
 
 
-def note_inputs(directory: Path, names: list[str], *, whole: bool = True) -> None:
-    """Remember what a replay was given, so that an input that was never read is missed."""
+def note_inputs(directory: Path, names: list[str], *, whole: bool = True, rounds: bool = False) -> None:
+    """Remember what a replay was given, so that an input that was never read is missed.
+
+    A replay of all that was noted makes parts whole; several rounds stay.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    given = dict.fromkeys([*_noted(directory), *names, *([] if whole else [PART])])
+    given = dict.fromkeys([*_noted(directory), *names, *([] if whole else [PART]), *([ROUNDS] if rounds else [])])
+    if whole and set(names) >= given.keys() - {PART, ROUNDS}:
+        given.pop(PART, None)
     (directory / INPUTS).write_text("".join(f"{path}\n" for path in given))
 
 
@@ -98,7 +104,7 @@ def _count_inputs(where: str, sources: tuple[Path, ...], client: dict[str, Any])
     noted = [] if sources else _noted(Path(where))
     if not sources and not noted:
         raise TocsinError(f"{where} does not say what it was made of: name the inputs with --source")
-    if PART in noted:
+    if PART in noted or ROUNDS in noted:
         raise TocsinError(f"{where} holds a part of its inputs, or several rounds: their count says nothing of it")
     topics = [name.removeprefix(KAFKA) for name in noted if name.startswith(KAFKA)]
     paths = list(sources) or [Path(name) for name in noted if not name.startswith(KAFKA)]
@@ -106,10 +112,21 @@ def _count_inputs(where: str, sources: tuple[Path, ...], client: dict[str, Any])
 
 
 def _count_topics(directory: Path, topics: list[str], client: dict[str, Any]) -> int:
-    """Count the packets on topics up to the last one that the replay has of each partition."""
+    """Count the packets on topics up to the last one that the replay has; what expired since counts as it has it."""
     last: dict[tuple[str, int], int] = {}
+    kept: dict[tuple[str, int], int] = {}
+    has: list[dict[str, Any]] = []
     for entry in DirectoryOutputs(directory).ledgers():
+        has += [r for r in entry["sources"] if r["topic"] in topics]
         for r in entry["sources"]:
             last[r["topic"], r["partition"]] = max(r["last"], last.get((r["topic"], r["partition"]), -1))
-    found = ((m.topic(), m.partition(), m.offset()) for m in read_messages(client, topics))
-    return sum(offset <= last.get((topic, partition), -1) for topic, partition, offset in found)
+    there = 0
+    for message in read_messages(client, topics):
+        where = message.topic(), message.partition()
+        kept.setdefault(where, message.offset())
+        there += message.offset() <= last.get(where, -1)
+    ends = [min(r["last"] + 1, kept.get((r["topic"], r["partition"]), sys.maxsize)) for r in has]
+    expired: int = sum(max(0, end - r["first"]) for r, end in zip(has, ends, strict=True))
+    if expired:
+        click.echo(f"{expired} packets are on their topics no more: they are counted as the replay has them", err=True)
+    return there + expired

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PIPED = 100
 _CALL_S = 0.2
+_ANSWER_S = 10.0
 
 
 @click.command()
@@ -117,10 +118,16 @@ def _truths(place: str, client: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _follow(heard: Heard, client: dict[str, Any], topics: Topics, silence_s: float) -> None:
-    """Take annotations as they are committed, until none came for a while; the clock starts with the first."""
-    from confluent_kafka import Consumer
+    """Take annotations as they are committed, until none came for a while; the clock starts with the first.
 
-    from broker.core import schemas
+    Raises
+    ------
+    TocsinError
+        Kafka does not answer, or refuses us.
+    """
+    from confluent_kafka import Consumer, KafkaError
+
+    from broker.core import kafka, schemas
     from broker.deliver import librdkafka
 
     settings = librdkafka.reader(client) | {
@@ -129,13 +136,18 @@ def _follow(heard: Heard, client: dict[str, Any], topics: Topics, silence_s: flo
         "topic.metadata.refresh.interval.ms": 1000,
     }
     began_ms = time.time() * 1000
-    consumer = Consumer({**settings, "error_cb": lambda _error: None})
-    consumer.subscribe([topics.all(survey) for survey in SURVEYS])
+    refused = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
+    refusal = kafka.Refusal(client)
+    consumer = kafka.client(Consumer, {**settings, "error_cb": refusal})
     last: float | None = None
     try:
+        refusal.topics(consumer, _ANSWER_S)
+        consumer.subscribe([topics.all(survey) for survey in SURVEYS])
         while last is None or time.monotonic() - last < silence_s:
             for message in consumer.consume(500, timeout=_CALL_S):
-                if message.error() is not None:  # a topic that is not there yet
+                if message.error() is not None:  # a topic that is not there yet, a server that is away
+                    if message.error().code() in refused:
+                        raise TocsinError(f"Kafka refuses to let us read annotations: {message.error().str()}")
                     continue
                 last, now_ms = time.monotonic(), time.time_ns() // 1_000_000
                 record = schemas.decode(message.value(), message.headers(), "annotation")

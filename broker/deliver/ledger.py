@@ -86,5 +86,5 @@ def place_of(record: dict[str, Any]) -> Place:
 
 
 def unix_ms(value: Any) -> int:
-    """Return a time stamp of a record (fastavro gives a datetime, or an int where it cannot) as Unix ms UTC."""
+    """Return a time stamp of a record (a datetime, as fastavro reads it, or a number) as Unix ms UTC."""
     return round(value.timestamp() * 1000) if isinstance(value, datetime) else int(value)

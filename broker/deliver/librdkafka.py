@@ -6,12 +6,13 @@ import logging
 import time
 from typing import Any
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, Message
 
 from broker.core.errors import Stop
 from broker.core.kafka import Refusal
 
 LARGEST_MESSAGE = 64 * 2**20
+_LATEST_MS = 253_402_300_799_999  # Python's dates, and so what reads our records, end with the year 9999
 
 # librdkafka's own log repeats a line per broker and second; `Away` says the same once. A user's setting wins.
 _QUIET: dict[str, Any] = {"log_level": 2}
@@ -53,6 +54,7 @@ def consumer(config: dict[str, Any], group: str) -> dict[str, Any]:
         "enable.auto.offset.store": False,
         "isolation.level": "read_committed",
         "auto.offset.reset": "error",
+        "enable.partition.eof": True,
         "allow.auto.create.topics": False,
     }
 
@@ -96,6 +98,12 @@ def producer(config: dict[str, Any], transactional_id: str | None) -> dict[str, 
     if transactional_id is None:
         return settings
     return {"transaction.timeout.ms": 30_000, **settings, "transactional.id": transactional_id}
+
+
+def time_ms(message: Message) -> int:
+    """Return a message's time stamp, Unix ms UTC, -1 for none; a sender may set any number, so it is cut to a date."""
+    stamp: int = message.timestamp()[1]
+    return max(-1, min(stamp, _LATEST_MS))
 
 
 def plain(config: dict[str, Any]) -> dict[str, Any]:

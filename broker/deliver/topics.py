@@ -108,7 +108,7 @@ def create(config: dict[str, Any], wanted: Sequence[TopicSpec], *, timeout_s: fl
 
 def unwritable(config: dict[str, Any], names: Iterable[str], *, timeout_s: float = 10.0) -> list[str]:
     """Return those of the topics that Kafka says we may not write to; none where it does not say."""
-    admin = AdminClient(plain(config))
+    admin = client(AdminClient, plain(config))
     asked = TopicCollection(sorted(names))
     found = []
     for name, future in admin.describe_topics(

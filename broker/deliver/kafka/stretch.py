@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from broker.core.batch import FilePacket
 from broker.core.errors import Stop, TocsinError, Wait
+from broker.core.kafka import Refusal, client
 from broker.deliver import librdkafka
 from broker.deliver.files import Skip
+from broker.deliver.types import Range
 
 log = logging.getLogger(__name__)
 
@@ -59,13 +61,14 @@ class Stretch:
         Raises
         ------
         Stop
-            Kafka refuses.
+            Kafka refuses; or, behind the last packet, some expired before they were read.
         """
         done = {
             partition: np.fromiter((skip(self.topic, n, partition) for n in range(first, end)), np.bool_, end - first)
             for partition, (first, end) in self.bounds.items()
         }
-        readers = [self._partition(partition, found) for partition, found in done.items() if not found.all()]
+        expired: list[Range] = []
+        readers = [self._partition(partition, found, expired) for partition, found in done.items() if not found.all()]
         heads: list[FilePacket | None] = [None] * len(readers)
         try:
             while readers:
@@ -84,12 +87,16 @@ class Stretch:
         finally:
             for reader in readers:
                 reader.close()
+        if expired:
+            ranges = ", ".join(f"{gap.first} to {gap.last} of {gap.topic}/{gap.partition}" for gap in expired)
+            raise Stop(f"offsets {ranges} expired before they were read; run again to end without them")
 
-    def _partition(self, partition: int, done: NDArray[np.bool_]) -> Generator[FilePacket | None]:
-        """Yield the packets of one partition that are not done."""
+    def _partition(self, partition: int, done: NDArray[np.bool_], expired: list[Range]) -> Generator[FilePacket | None]:
+        """Yield the packets of one partition that are not done; append to ``expired`` what Kafka deletes meanwhile."""
         first, end = self.bounds[partition]
-        settings = librdkafka.reader(self.config) | {"queued.max.messages.kbytes": _QUEUE_KB}
-        consumer = Consumer({**settings, "error_cb": librdkafka.Away(log, self.config)})
+        own = {"queued.max.messages.kbytes": _QUEUE_KB, "auto.offset.reset": "error"}
+        away = librdkafka.Away(log, self.config)
+        consumer = client(Consumer, {**librdkafka.reader(self.config), **own, "error_cb": away})
         at = first + int(np.argmin(done))
         messages: deque[Message] = deque()
         try:
@@ -101,12 +108,18 @@ class Stretch:
                     yield None
                     continue
                 message = messages.popleft()
+                if message.error() is not None and message.error().code() == KafkaError._AUTO_OFFSET_RESET:
+                    kept, _ = consumer.get_watermark_offsets(TopicPartition(self.topic, partition), timeout=CALL_S)
+                    expired += [Range(self.topic, partition, at, min(kept, end) - 1)] if kept > at else []
+                    at = max(at, kept)
+                    consumer.assign([TopicPartition(self.topic, partition, at)])
+                    continue
                 if message.error() is not None:
                     at = max(at, self._behind(message))
                     continue
                 at = message.offset() + 1
                 if at <= end and not done[message.offset() - first]:
-                    value, stamp = message.value() or b"", message.timestamp()[1]
+                    value, stamp = message.value() or b"", librdkafka.time_ms(message)
                     yield FilePacket(self.topic, message.offset(), value, partition, stamp)
         except KafkaException as error:
             raise Stop(f"Kafka does not let us read {self.topic}: {error.args[0].str()}") from error
@@ -130,11 +143,12 @@ def stretch(config: dict[str, Any], topic: str) -> Stretch:
     Wait
         Kafka does not answer.
     TocsinError
-        There is no such topic.
+        There is no such topic; a setting is wrong, or Kafka refuses the login.
     """
-    consumer = Consumer({**librdkafka.reader(config), "error_cb": lambda _error: None})
+    refusal = Refusal(config)
+    consumer = client(Consumer, {**librdkafka.reader(config), "error_cb": refusal})
     try:
-        found = consumer.list_topics(topic, timeout=CALL_S).topics.get(topic)
+        found = refusal.topics(consumer, CALL_S).get(topic)
         if found is None or found.error is not None:
             raise TocsinError(f"there is no topic {topic}")
         bounds = {n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=CALL_S) for n in found.partitions}
