@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -22,6 +23,7 @@ from broker.core.schemas import fitting, latest
 from broker.core.topics import Topics
 from broker.deliver import deadletters, librdkafka
 from broker.deliver.files import done_in
+from broker.deliver.kafka.ends import settle
 from broker.deliver.kafka.reader import read_records
 from broker.deliver.registry import Registry
 from broker.deliver.topics import create, spec, unwritable
@@ -89,6 +91,7 @@ class KafkaSink:
         self._require({self._topics.dead_letters, self._topics.ledger})
         if not self._resume:
             return {}
+        settle(self._config, [self._topics.ledger])  # behind an open transaction our own records are not seen
         return done_in(record for record, _ in read_records(self._config, [self._topics.ledger], "ledger"))
 
     def commit(self, commit: Commit, idle: Idle) -> None:
@@ -236,6 +239,9 @@ class KafkaSink:
             except Aborted as error:
                 log.warning("the producer is made anew: %s", error)
                 self._producer = None
+        if self._producer is None:  # its name, taken anew, rolls back what the source would wait for
+            with suppress(Wait):
+                self._connect()
         if failed is None:
             return
         cause, topic = failed
