@@ -3,8 +3,9 @@
 For load that goes on longer than an archive. The writer schema decides where the fields are: it is compiled into a
 small program that walks a packet and changes, in place,
 
-- ids of alerts, objects, detections (`IDS`): another number that takes as many bytes; 0 and null stay. The same id
-  becomes the same other one in every packet of a round, so an object's alerts and histories still belong together;
+- ids of alerts, objects, detections (`IDS`): another number that takes as many bytes; 0, null and those of ten bytes
+  (from 2^62 on) stay. The same id becomes the same other one in every packet of a round, so an object's alerts and
+  histories still belong together;
 - names of objects (`NAMES`): their last run of letters or digits counts on;
 - right ascensions (`RAS`): the sky turns about its pole by the golden angle a round, so separations stay as they are;
 - times (``jd``, ``jdstarthist``, ``jdendhist``, ``*MjdTai``, ``midPointTai``): a day a round.
@@ -79,7 +80,7 @@ class Jitter:
         try:
             unpacked = zipped.unpack(packet, self.limits)
             found = self._body(unpacked)
-        except Reject:
+        except (Reject, UnicodeDecodeError):  # the schema of a container with a codec need not be a text
             return packet
         if found is None:
             return packet

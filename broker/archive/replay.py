@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TypeVar
@@ -27,9 +27,10 @@ log = logging.getLogger(__name__)
 
 Stream = Iterator[FilePacket | None]
 Reader = Callable[[Skip], Stream]
+Patient = Generator[tuple[float, None], None, T]
 
 AHEAD, AHEAD_BYTES = 256, 32_000_000  # packets that are decoded at a time for their times
-NAP_S = 0.2
+NAP_S, PAUSE_NAPS = 0.2, 25
 LONGEST_GAP_D = 1.0
 BEHIND_S = 1.0
 
@@ -149,17 +150,17 @@ class Replay:
                     continue
                 if self._full():
                     return
+                turned = yield from self._turned(packet, turn)
                 self.met += 1
-                turned = self._turned(packet, turn)
                 if self.is_new(turned):
                     yield last + shift_d(turn), turned
                 else:
                     self.skipped(1)
 
-    def _turned(self, packet: FilePacket, turn: int) -> FilePacket:
+    def _turned(self, packet: FilePacket, turn: int) -> Patient[FilePacket]:
         if not turn:
             return packet
-        value = _patiently(lambda: self.jitter(packet.value, turn))
+        value = yield from _patiently(lambda: self.jitter(packet.value, turn))
         return replace(packet, path=_named(packet.path, turn), value=value)
 
     def _with_times(self, packets: Stream) -> Iterator[tuple[float, FilePacket | None]]:
@@ -171,17 +172,19 @@ class Replay:
                 held.append(packet)
                 size += len(packet.value)
             if held and (packet is None or len(held) >= AHEAD or size > AHEAD_BYTES):
-                yield from zip(self._times(held), held, strict=True)
+                times = yield from self._times(held)
+                yield from zip(times, held, strict=True)
                 held, size = [], 0
             if packet is None:
                 yield np.nan, None
         if held:
-            yield from zip(self._times(held), held, strict=True)
+            times = yield from self._times(held)
+            yield from zip(times, held, strict=True)
 
-    def _times(self, packets: list[FilePacket]) -> list[float]:
+    def _times(self, packets: list[FilePacket]) -> Patient[list[float]]:
         mjd = np.full(len(packets), np.nan)
         batch: PacketBatch = batch_of(packets, 0)
-        decoded, _ = _patiently(lambda: self.decoder(batch))
+        decoded, _ = yield from _patiently(lambda: self.decoder(batch))
         for part in decoded:
             mjd[part.alerts.rows] = part.alerts.mjd
         times: list[float] = mjd.tolist()
@@ -241,11 +244,13 @@ def _named(path: str, turn: int) -> str:
     return f"{path}#{turn}" if turn else path
 
 
-def _patiently(call: Callable[[], T]) -> T:
-    """Return ``call()``, tried again while a schema registry is away."""
+def _patiently(call: Callable[[], T]) -> Patient[T]:
+    """Return ``call()``, tried again while a schema registry is away; what is yielded leaves the reader free."""
     while True:
         try:
             return call()
         except Wait as error:
             log.warning("waiting: %s", error)
-            time.sleep(5.0)
+        for _ in range(PAUSE_NAPS):
+            time.sleep(NAP_S)
+            yield np.nan, None

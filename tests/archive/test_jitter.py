@@ -119,6 +119,15 @@ def test_what_does_not_parse_is_untouched(damage: Callable[[bytes], bytes], sche
         assert len(Jitter(schemas)(bytes(broken), 1)) == len(packet)
 
 
+def test_a_schema_that_is_no_text_comes_back_untouched(schemas: SchemaStore) -> None:
+    packet = next(simulate.night("ztf", 1, 3)).value
+    schema, out = fastavro.reader(io.BytesIO(packet)).writer_schema, io.BytesIO()
+    fastavro.writer(out, schema, [record_of(packet, schemas)], codec="deflate")
+    broken = out.getvalue().replace(b'"ztf.alert"', b'"ztf.al\xff\xfe"').replace(b'"namespace"', b'"namesp\xffce"')
+    assert broken != out.getvalue()
+    assert Jitter(schemas)(broken, 1) == broken
+
+
 def test_packed_packets_come_back_unpacked(schemas: SchemaStore) -> None:
     packet = next(simulate.night("ztf", 1, 3)).value
     plain = Jitter(schemas)(packet, 4)

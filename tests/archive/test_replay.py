@@ -12,6 +12,7 @@ from broker.archive import simulate
 from broker.archive.jitter import Jitter
 from broker.archive.replay import Clock, Pace, Replay, Selection
 from broker.core.batch import FilePacket
+from broker.core.errors import Wait
 from broker.decode import Decoder, SchemaStore
 from broker.deliver.files import Skip
 
@@ -115,6 +116,28 @@ def test_the_original_gaps_are_kept_or_shortened() -> None:
     assert sent_at(Pace(factor=10.0), times) == pytest.approx([0.0, 3.9, 3.9, 7.8, 7.8, 10.0], abs=1e-3)
     assert sent_at(Pace(factor=1.0), [61000.0, np.nan, 61003.0]) == pytest.approx([0.0, 0.0, 0.0], abs=1e-3)
     assert sent_at(Pace(), times) == [0.0] * 6
+
+
+@pytest.mark.parametrize("chosen", [Selection(since=0.0), Selection(loop=True, limit=60)])
+def test_a_registry_that_is_away_leaves_the_reader_free(chosen: Selection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.archive.replay.NAP_S", 0.001)
+    away = [True]
+
+    class Away(SchemaStore):
+        def get(self, schema_id: int) -> bytes:
+            if away[0]:
+                raise Wait("the registry is away")
+            return super().get(schema_id)
+
+    wire = [FilePacket("/night", n, b"\0\0\0\0\1" + bytes(20)) for n in range(40)]
+    schemas = Away(package=False)
+    made = Replay([Everything(wire)], chosen, Pace(), Decoder(schemas), Jitter(schemas))
+    stream = made.packets(lambda *_packet: False)
+    first = [next(stream) for _ in range(200)]
+    assert first[-100:] == [None] * 100
+    away[0] = False
+    found = [p for p in (*first, *stream) if p is not None]
+    assert len(found) == (chosen.limit or 40)
 
 
 def test_waiting_leaves_the_reader_free(tmp_path: Path) -> None:
