@@ -14,6 +14,7 @@ from broker.core.topics import Topics
 
 if TYPE_CHECKING:
     from broker.decode import Decoder, SchemaStore
+    from broker.deliver.parquet import Flat
     from broker.deliver.registry import Registry
     from broker.deliver.types import Bounds
     from broker.pipeline import Pipeline
@@ -47,6 +48,14 @@ def decoder(settings: Settings) -> Decoder:
     from broker.decode import Decoder
 
     return Decoder(store(settings))
+
+
+def flat(settings: Settings) -> Flat:
+    """Return what writes annotations of the configured models as flat columns."""
+    from broker.deliver.parquet import Flat
+    from broker.score.card import locate
+
+    return Flat(tuple(locate(model)[0] for chosen in settings.score.classifiers.values() for model in chosen))
 
 
 def scorers(settings: Settings) -> dict[str, Scorer]:

@@ -56,7 +56,8 @@ def list_(
 ) -> None:
     """List the dead letters of WHERE (the directory of a replay, or 'kafka'), numbered in the order of their sources.
 
-    A packet that was retried in vain has one line, that of its last dead letter.
+    A packet that was retried in vain has one line, that of its last dead letter. Where new dead letters come in, a
+    number may be another packet's the next time: the last column, for 'dlq retry --source', stays.
 
     \b
     Example:
@@ -98,9 +99,17 @@ def show(
 @dlq.command()
 @places.options
 @click.option("--reason", "reasons", multiple=True, help="Only dead letters of this reason; repeatable.")
-@click.option("--number", "numbers", multiple=True, help="Only this number of 'dlq list', or 3-9; repeatable.")
 @click.option(
-    "--source", "sources", multiple=True, help="Only TOPIC, TOPIC/PARTITION or TOPIC/PARTITION/OFFSET; repeatable."
+    "--number",
+    "numbers",
+    multiple=True,
+    help="Only this number of 'dlq list', or 3-9; repeatable. A new letter may shift it.",
+)
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    help="Only TOPIC, TOPIC/PARTITION or TOPIC/PARTITION/OFFSET, the last column of 'dlq list'; repeatable.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
 @click.option("--dry-run", is_flag=True, help="Say which, and change nothing.")
@@ -172,7 +181,9 @@ def _retry(outputs: Outputs, settings: Settings, choose: Callable[[list[Letter]]
     notes: Notes
     if isinstance(outputs, DirectoryOutputs):
         next(outputs.ledgers(), None)  # is it the output of a replay?
-        sink, notes = FileSink(outputs.directory, primary=primary), FileNotes(outputs.directory / "in_flight.json")
+        flat = assemble.flat(settings) if outputs.is_flat() else None
+        sink = FileSink(outputs.directory, primary=primary, parquet=flat)
+        notes = FileNotes(outputs.directory / "in_flight.json")
     else:
         name, registry = f"tocsin-retry-{topics.prefix}", assemble.output_registry(settings)
         sink, notes = (

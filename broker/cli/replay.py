@@ -1,4 +1,4 @@
-"""``tocsin replay``: packets of archives or topics through the pipeline or untouched, to files or to Kafka."""
+"""``tocsin replay``: packets of archives or topics through the pipeline or as they are, to files or to Kafka."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ AGAIN = "stopped before the end; run the same command again to go on"
 @given.options
 @click.option("--to", "target", required=True, help="DIR, or 'kafka'; with --raw: DIR or kafka:TOPIC.")
 @click.option("--topics", "prefix", help="First part of the topics to write (--to kafka); never the live prefix.")
-@click.option("--raw", is_flag=True, help="Copy the packets untouched; nothing is decoded.")
+@click.option("--raw", is_flag=True, help="Copy the packets' bytes (no key, no time stamp); nothing is decoded.")
 @click.option(
     "--format",
     "form",
@@ -85,6 +85,7 @@ def replay(
 
     settings = load(config, {"kafka.brokers": brokers})
     _check_target(target, raw, prefix, dlq_limit, form)
+    _check_copy(target, settings)
     if target in sources:
         raise click.UsageError(f"{target} is a source of this replay")
     if target == "kafka":
@@ -111,6 +112,13 @@ def _check_target(target: str, raw: bool, prefix: str | None, dlq_limit: float |
         raise click.UsageError(f"--format {form} is for annotations in a DIR")
 
 
+def _check_copy(target: str, settings: Settings) -> None:
+    """Refuse a copy to a live topic, or one whose ledger would be the live one."""
+    live = settings.output.prefix
+    if f"{target}.".startswith(f"kafka:{live}."):
+        raise click.UsageError(f"{target} is among the live topics, {live}.*: a replay never writes to them")
+
+
 def to_directory(paths: list[Path], directory: Path, settings: Settings) -> Totals:
     """Replay all of ``paths`` into ``directory`` with a live view, then print the recounted ledger.
 
@@ -128,13 +136,11 @@ def _to_directory(sources: Sources, directory: Path, settings: Settings, dlq_lim
     from broker.cli.ledger import note_inputs
     from broker.deliver.files import FileSink
     from broker.deliver.notes import FileNotes
-    from broker.deliver.parquet import Flat
     from broker.deliver.recount import recount_directory
 
     topics = Topics(settings.output.prefix)
-    note_inputs(directory, sources.names, whole=sources.is_whole)
-    names = tuple(name for chosen in settings.score.classifiers.values() for name in chosen)
-    flat = Flat(names) if form == "parquet" else None
+    note_inputs(directory, sources.names, whole=sources.is_whole, rounds=sources.selection.loop)
+    flat = assemble.flat(settings) if form == "parquet" else None
     sink = FileSink(directory, primary=assemble.primary(topics), parquet=flat)
     totals = deliver(sources, sink, settings, topics, dlq_limit, FileNotes(directory / "in_flight.json"))
     _report(recount_directory(directory), totals)
@@ -215,7 +221,7 @@ def _copy_to_directory(sources: Sources, directory: Path, settings: Settings) ->
 
     with _bar(sources.total) as advance:
         replay = sources.replay(settings, advance, lambda packet: not is_there(packet, directory))
-        written, _ = copy_to_directory(replay.packets(lambda *_packet: False), directory, advance)
+        written = copy_to_directory(replay.packets(lambda *_packet: False), directory, advance)
     click.echo(f"{written} packets written to {directory}, {replay.met - written} were there")
 
 

@@ -69,6 +69,11 @@ class DirectoryOutputs:
         """Return that nothing is ever deleted."""
         return 0, 0
 
+    def is_flat(self) -> bool:
+        """Tell whether there are annotations in Parquet."""
+        names = (name for line, _ in read_manifest(self.directory) for name in line["segments"])
+        return any(name.startswith("annotations/") and name.endswith(".parquet") for name in names)
+
     def _records(self, folder: str) -> Iterator[dict[str, Any]]:
         for line, _ in read_manifest(self.directory):
             for name in line["segments"]:

@@ -1,9 +1,9 @@
 """Annotations as flat Parquet columns, for people with pandas, polars or DuckDB; and back again.
 
-Every file of a replay has the same columns, whatever survey its rows are of, so a folder of them is one table:
-``pandas.read_parquet("DIR/annotations")``. A classifier's columns end with its name without the survey (``gru`` for
-``ztf-gru`` and ``lsst-gru``): ``p_snia_gru``; ``p_snia`` is the mean over the classifiers that answered. A missing
-number is null.
+Every file that the same models made has the same columns, whatever survey its rows are of, so a folder of them is one
+table: ``pandas.read_parquet("DIR/annotations")``; a replay that went on with other models has files of two kinds. A
+classifier's columns end with its name without the survey (``gru`` for ``ztf-gru`` and ``lsst-gru``): ``p_snia_gru``;
+``p_snia`` is the mean over the classifiers that answered. A missing number is null.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Packets copied untouched: from archives or topics to a Kafka topic or a directory, each once."""
+"""The bytes of packets, copied: from archives or topics to a Kafka topic or a directory, each once.
+
+A message's key, headers and time stamp are not copied; packets spread over the partitions.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +36,8 @@ def no_progress(packets: int) -> None:
     """Take note of nothing."""
 
 
-def copy_to_directory(
-    packets: Packets, directory: Path, progress: Callable[[int], None] = no_progress
-) -> tuple[int, int]:
-    """Write each packet's bytes to a file of its own; return how many were written and how many were there.
+def copy_to_directory(packets: Packets, directory: Path, progress: Callable[[int], None] = no_progress) -> int:
+    """Write each packet's bytes to a file of its own; return how many were not there before.
 
     A file is named after its source, so a second run over the same input writes nothing, and one that was killed is
     completed by the next.
@@ -46,21 +47,18 @@ def copy_to_directory(
     TocsinError
         The disk refuses, or a file of that name holds something else.
     """
-    written = there = 0
+    written = 0
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for packet in packets:
-            if packet is None:
-                continue
-            if is_there(packet, directory):
-                there += 1
+            if packet is None or is_there(packet, directory):
                 continue
             _write(directory / file_name(packet), packet.value)
             written += 1
             progress(1)
     except OSError as error:
         raise TocsinError(f"cannot write to {directory}: {error}") from error
-    return written, there
+    return written
 
 
 def is_there(packet: FilePacket, directory: Path) -> bool:

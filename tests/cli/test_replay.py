@@ -16,6 +16,7 @@ from broker.core.schemas import latest
 from broker.deliver import parquet
 from broker.deliver.outputs import DirectoryOutputs
 from broker.deliver.parquet import Flat
+from broker.score import card as cards
 
 
 def tocsin(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -124,6 +125,31 @@ def test_parquet_is_one_table_and_says_what_avro_says(both: Path, tmp_path: Path
         assert row["anomaly"] == score if score is not None else np.isnan(row["anomaly"])
 
 
+def test_models_that_are_given_by_path_have_the_columns_of_their_names(both: Path, tmp_path: Path) -> None:
+    gru, anomaly = (str(cards.folder(name)) for name in ("ztf-gru", "ztf-anomaly"))
+    (tmp_path / "tocsin.toml").write_text(
+        f'[score]\nclassifiers = {{ztf = ["{gru}"]}}\nanomaly = {{ztf = "{anomaly}"}}\n'
+    )
+    called("replay", "night", "--to", "out", "--format", "parquet", "--config", "tocsin.toml")
+    answers = [a["classifiers"] for a in annotations(tmp_path / "out").values() if a["survey"] == "ztf"]
+    assert [[c["classifierName"] for c in found] for found in answers] == [["ztf-gru"]] * 24
+
+
+def test_a_part_becomes_whole_where_the_whole_is_replayed(both: Path, tmp_path: Path) -> None:
+    called("replay", "night", "--to", "out", "--limit", "3")
+    assert "a part of its inputs" in called("ledger", "out", "--verify-source", code=1)
+    (tmp_path / "other").mkdir()
+    called("replay", "other", "--to", "out")
+    assert "a part of its inputs" in called("ledger", "out", "--verify-source", code=1)
+    called("replay", "night", "other", "--to", "out")
+    assert json.loads(called("ledger", "out", "--verify-source", "--json"))["source"]["packets"] == 32
+
+
+@pytest.mark.parametrize("target", ["tocsin", "tocsin.ztf.all", "tocsin.anything"])
+def test_a_copy_to_live_topics_is_refused(both: Path, target: str) -> None:
+    assert "live topics" in called("replay", "night", "--raw", "--to", f"kafka:{target}", code=2)
+
+
 def test_a_part_of_a_night_keeps_its_meaning_over_its_runs(both: Path, tmp_path: Path) -> None:
     """Rubin's packets come first (by name); each is observed 39 s after the one before."""
     part = ("replay", "night", "--raw", "--to", "part", "--since", "2025-11-21T00:01", "--until", "61000.005")
@@ -144,6 +170,7 @@ def test_rounds_are_new_objects_for_the_broker(both: Path, tmp_path: Path) -> No
     assert len(found) == 64  # no alert id came twice
     assert len({a["objectId"] for a in found.values()}) == 64
     assert sum(a["source"]["topic"].endswith("#1") for a in found.values()) == 32
+    called("replay", "night", "--to", "out")
     assert "several rounds" in called("ledger", "out", "--verify-source", code=1)
 
 

@@ -22,6 +22,19 @@ def call(*arguments: str) -> str:
     return result.output
 
 
+def test_a_retry_into_parquet_adds_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOCSIN_RUN__CACHE_DIR", str(tmp_path / "cache"))
+    night, out = tmp_path / "night", tmp_path / "out"
+    packets = [FilePacket(s, n, p.value) for s in ("ztf", "lsst") for n, p in enumerate(simulate.night(s, 3, 3))]
+    assert copy_to_directory(packets, night) == 6
+    call("replay", str(night), "--to", str(out), "--format", "parquet")
+    simulate.install_schema(tmp_path / "cache" / "schemas")
+    assert "3 dead letters retried" in call("dlq", "retry", str(out))
+    assert {path.suffix for path in (out / "annotations").iterdir()} == {".parquet"}
+    assert len(pytest.importorskip("pandas").read_parquet(out / "annotations")) == 6
+    assert "balanced" in call("ledger", str(out), "--verify-source")
+
+
 def test_a_schema_that_was_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOCSIN_RUN__CACHE_DIR", str(tmp_path / "cache"))
     night, out = tmp_path / "night", tmp_path / "out"
