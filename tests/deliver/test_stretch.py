@@ -26,7 +26,7 @@ pytestmark = pytest.mark.kafka
 
 
 def test_a_time_stamp_beyond_all_dates_is_cut_and_all_can_be_read_back(kafka: RealKafka) -> None:
-    topic, prefix = kafka.topic(**{"message.timestamp.after.max.ms": str(2**63 - 1)}), f"t{time.time_ns()}"
+    topic, prefix = kafka.topic("in", 1, **{"message.timestamp.after.max.ms": str(2**63 - 1)}), f"t{time.time_ns()}"
     producer = Producer({"bootstrap.servers": kafka.bootstrap})
     for n, stamp in enumerate((10**17, 10**17, 1_700_000_000_000, 10**17, 10**17, 10**17, 10**17, 10**17)):
         producer.produce(topic, packet(n), timestamp=stamp)
