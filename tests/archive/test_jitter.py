@@ -123,7 +123,7 @@ def test_a_schema_that_is_no_text_comes_back_untouched(schemas: SchemaStore) -> 
     packet = next(simulate.night("ztf", 1, 3)).value
     schema, out = fastavro.reader(io.BytesIO(packet)).writer_schema, io.BytesIO()
     fastavro.writer(out, schema, [record_of(packet, schemas)], codec="deflate")
-    broken = out.getvalue().replace(b'"ztf.alert"', b'"ztf.al\xff\xfe"').replace(b'"namespace"', b'"namesp\xffce"')
+    broken = out.getvalue().replace(b'"record"', b'"recor\xff"')
     assert broken != out.getvalue()
     assert Jitter(schemas)(broken, 1) == broken
 

@@ -128,7 +128,7 @@ def test_parquet_is_one_table_and_says_what_avro_says(both: Path, tmp_path: Path
 def test_models_that_are_given_by_path_have_the_columns_of_their_names(both: Path, tmp_path: Path) -> None:
     gru, anomaly = (str(cards.folder(name)) for name in ("ztf-gru", "ztf-anomaly"))
     (tmp_path / "tocsin.toml").write_text(
-        f'[score]\nclassifiers = {{ztf = ["{gru}"]}}\nanomaly = {{ztf = "{anomaly}"}}\n'
+        f'[score]\nclassifiers = {{ztf = ["{gru}"], lsst = []}}\nanomaly = {{ztf = "{anomaly}"}}\n'
     )
     called("replay", "night", "--to", "out", "--format", "parquet", "--config", "tocsin.toml")
     answers = [a["classifiers"] for a in annotations(tmp_path / "out").values() if a["survey"] == "ztf"]
