@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from broker.archive import simulate
-from broker.cli import assemble
+from broker.cli import assemble, candidates
 from broker.client import subscribe
 from broker.core.batch import PacketBatch
 from broker.core.metrics import Recorded
@@ -98,17 +98,20 @@ def without_count(annotation: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_partnership_points_change_nothing_but_their_count(tmp_path: Path) -> None:
-    """Every network on: classes, uncertainties, anomaly, summary and copies are what they are without those points."""
+    """Every network on, and one in the shadow: all that is published is what it is without those points."""
     from broker.core.config import load
 
-    step = assemble.pipeline(load(None, {"run.cache_dir": tmp_path, "output.class_threshold": 0.1}), Recorded())
+    chosen = {"run.cache_dir": tmp_path, "output.class_threshold": 0.1, "score.shadow": ["ztf-gru"]}
+    loaded = load(None, chosen)
+    step = assemble.pipeline(loaded, Recorded(), shadows=candidates.shadows(loaded))
     clean, mixed = night(60)
     counts = [hidden(value) for value in mixed]
     assert sum(counts) > 500
     found = [step(batch(values)) for values in (clean, mixed)]
     assert found[0].code.tolist() == found[1].code.tolist()
     assert np.count_nonzero(found[0].code == Outcome.SCORED) > 30
-    assert len({record.topic for record in found[0].records}) >= 3
+    assert len({record.topic for record in found[0].records}) >= 4
+    assert Topics().shadow("ztf-gru", "ztf") in {record.topic for record in found[0].records}
     for one, other in zip(found[0].records, found[1].records, strict=True):
         assert (one.row, one.topic, one.key) == (other.row, other.topic, other.key)
         expected, annotation = (decode(r.value, list(r.headers), "annotation") for r in (one, other))
@@ -154,6 +157,7 @@ def test_no_public_topic_carries_any(kafka: RealKafka, tmp_path: Path) -> None:
         output__anomaly_percentile=0.0,
         score__classifiers={"ztf": ["ztf-gru"], "lsst": []},
         score__anomaly={"ztf": "ztf-anomaly", "lsst": ""},
+        score__shadow=["ztf-transformer"],
         dlq__max_ratio=1.0,
         run__cache_dir=tmp_path,
     )
@@ -161,7 +165,7 @@ def test_no_public_topic_carries_any(kafka: RealKafka, tmp_path: Path) -> None:
     sent = {(m.topic(), m.partition(), m.offset()): m.value() or b"" for m in read_messages(kafka.config, [topic])}
     written = [name for name in kafka.admin.list_topics(timeout=10).topics if name.startswith(f"{prefix}.")]
     public = [name for name in written if not topics.is_operators(name)]
-    assert {topics.all("ztf"), topics.anomaly("ztf")} < set(public)
+    assert {topics.all("ztf"), topics.anomaly("ztf"), topics.shadow("ztf-transformer", "ztf")} < set(public)
     assert sum(".class." in name for name in public) >= 3
     for name in public:
         with subscribe(name, brokers=kafka.bootstrap, from_="earliest", once=True) as annotations:
