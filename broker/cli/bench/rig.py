@@ -164,8 +164,9 @@ class Rig:
     def arrivals(self, running: Running, topic: str) -> Generator[tuple[float, list[bytes]], None, None]:
         """Yield when (Unix seconds) which committed messages came; an empty list now and then."""
         with ExitStack() as stack:
-            quick = {"fetch.queue.backoff.ms": 5, "enable.auto.commit": False, "group.id": "bench", "log_level": 2}
-            consumer = Consumer({**self.client, **quick, "isolation.level": "read_committed"})
+            own = {"enable.auto.commit": False, "group.id": "bench", "log_level": 2}
+            waits = {"fetch.wait.max.ms": 100, "fetch.queue.backoff.ms": 5}  # those of `broker.client`
+            consumer = Consumer({**self.client, **own, **waits, "isolation.level": "read_committed"})
             stack.callback(consumer.close)
             consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
             while True:
