@@ -31,10 +31,11 @@ from broker.core.bands import SURVEYS
 from broker.core.batch import AlertBatch, LightCurves, PacketBatch, Scores
 from broker.core.config import Settings
 from broker.core.reasons import Unscored
-from broker.core.taxonomy import BY_ID
+from broker.core.taxonomy import BY_ID, CLASSES
 from broker.core.topics import Topics
 from broker.decode import lsst, ztf
 from broker.decode.fields import NULL, Kind, Projection, Tables, code
+from broker.deliver.topics import create, specs
 from broker.gp import interpolate
 from broker.lightcurve import merge, summarize
 from broker.score import Scorer
@@ -202,6 +203,8 @@ def member(survey: str, settings: Settings, result: Path, together: Barrier) -> 
     group = {"group.id": settings.source.group, "auto.offset.reset": "earliest", "enable.auto.offset.store": False}
     consumer = Consumer({**client, **group, "fetch.message.max.bytes": 16_000_000})
     producer = Producer({**client, "linger.ms": 50, "compression.type": "zstd", "log_level": 2})
+    # Kafka makes none by itself: a message to a topic that is not there would hold up every flush.
+    create(client, specs(plain.topics, [survey], [c.slug for c in CLASSES], 1, raw=False))
     together.wait(120.0)
     answered: list[tuple[float, int]] = []
     pending: list[Message] = []
