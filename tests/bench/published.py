@@ -24,7 +24,7 @@ RATES = (
         "fink-science#656",
     ),
     ("Rubin's alert prototype, Kafka, one Python producer", "about 300/s", "DMTN-028"),
-    ("AMPEL, ALeRCE, ANTARES, Lasair, Pitt-Google", "no rate found", ""),
+    ("AMPEL, ALeRCE, ANTARES, Lasair, Pitt-Google", "no rate found by us", ""),
 )
 
 
