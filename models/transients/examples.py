@@ -84,7 +84,7 @@ def make(survey: str, objects: Labelled, seed: int, progress: Progress, rule: Gr
 
 def cached(survey: str, objects: Labelled, seed: int, cache: Path, progress: Progress) -> Examples:
     """Return `make`'s examples from ``cache``, made on first use and again when the code that makes them changes."""
-    path = cache / "examples" / f"{survey}-{seed}-{len(objects)}-{_fingerprint()}.npz"
+    path = cache / "examples" / f"{survey}-{seed}-{len(objects)}-{_fingerprint(survey)}.npz"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         made = make(survey, objects, seed, progress)
@@ -107,16 +107,7 @@ def to_examples(
 
 
 def _chunk(survey: str, objects: Labelled, version: int, rng: augment.Rng, rule: GridRule) -> Examples:
-    host_z, host_z_err = objects.host_z, objects.host_z_err
-    if survey == "lsst":
-        curves = _lsst_version(objects.curves, version, rng)
-    else:
-        whole, host_z = ztf.simulate(objects, rng)
-        host_z_err = np.where(host_z > 0, 0.001, 0.0)
-        at = augment.last_detection(whole) if version == LAST_PACKET else augment.chosen_detection(whole, rng)
-        # Most later versions are packets; some are longer histories up to any of their alerts.
-        history = HISTORY_D["ztf"] if version % 5 != 4 else 400.0
-        curves = whole if version == WHOLE else augment.as_packet(whole, at, history)
+    curves, host_z, host_z_err = VERSION_OF[survey](objects, version, rng)
     usable = np.flatnonzero(np.isfinite(augment.last_detection(curves)))
     made = to_examples(curves.take(usable), survey, rule, host_z[usable], host_z_err[usable])
     objects = objects.take(usable)
@@ -125,7 +116,20 @@ def _chunk(survey: str, objects: Labelled, version: int, rng: augment.Rng, rule:
     return examples.take(np.flatnonzero(made.finite))
 
 
-def _lsst_version(curves: LightCurves, version: int, rng: augment.Rng) -> LightCurves:
+def _ztf_version(objects: Labelled, version: int, rng: augment.Rng) -> tuple[LightCurves, Floats, Floats]:
+    whole, host_z = ztf.simulate(objects, rng)
+    at = augment.last_detection(whole) if version == LAST_PACKET else augment.chosen_detection(whole, rng)
+    # Most later versions are packets; some are longer histories up to any of their alerts.
+    history = HISTORY_D["ztf"] if version % 5 != 4 else 400.0
+    curves = whole if version == WHOLE else augment.as_packet(whole, at, history)
+    return curves, host_z, np.where(host_z > 0, 0.001, 0.0)
+
+
+def _lsst_version(objects: Labelled, version: int, rng: augment.Rng) -> tuple[LightCurves, Floats, Floats]:
+    return _rubin(objects.curves, version, rng), objects.host_z, objects.host_z_err
+
+
+def _rubin(curves: LightCurves, version: int, rng: augment.Rng) -> LightCurves:
     if version == WHOLE:
         return curves
     if version == LAST_PACKET:
@@ -134,6 +138,12 @@ def _lsst_version(curves: LightCurves, version: int, rng: augment.Rng) -> LightC
         # Whole curves too, with points and bands lost: the network must know them in more than one version.
         return augment.add_noise(augment.lose_bands(augment.lose_points(curves, rng), rng, 6, 0.1), rng)
     return augment.any_epoch(curves, rng, 6, HISTORY_D["lsst"])
+
+
+VERSION_OF = {"lsst": _lsst_version, "ztf": _ztf_version}
+"""Survey to what makes one version of each object, with the redshift of the host and its error."""
+_CODE = {"lsst": (), "ztf": (ztf,)}
+"""Modules that a survey's examples depend on, beside those that all do."""
 
 
 def _chunks(rows: Ints) -> Iterator[tuple[int, Ints]]:
@@ -149,8 +159,9 @@ def _joined(parts: list[Examples]) -> Examples:
     return Examples(joined, *(column(lambda e, n=name: getattr(e, n)) for name in _COLUMNS))  # type: ignore[misc]
 
 
-def _fingerprint() -> str:
+def _fingerprint(survey: str) -> str:
     """Return a hash of the code that makes examples, the Gaussian process apart (its solvers agree by test)."""
-    modules = (augment, data, ztf, features, tensors, window)
-    text = "".join(inspect.getsource(m) for m in modules) + inspect.getsource(_chunk) + inspect.getsource(_lsst_version)
+    modules = (augment, data, features, tensors, window, *_CODE[survey])
+    functions = (_chunk, _rubin if survey == "lsst" else _ztf_version)
+    text = "".join(inspect.getsource(part) for part in (*modules, *functions))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
