@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from broker.core.bands import SURVEYS
 from broker.core.batch import Floats, Interpolated, Ints
+from broker.score import epochs as raw
 from broker.score import features
 from broker.score.window import GridRequest
 
@@ -29,6 +30,9 @@ GP_SCALARS = (
 HOST = ("host_z", "host_z_err", "log_luminosity", "host_zero", "has_host_z")
 """``host_zero``: the redshift given is exactly 0, which is how PLAsTiCC says Galactic. NaN = none given."""
 
+ALWAYS = ("series", "mask", "scalars", "finite")
+"""Fields of `Tensors` that are never left out."""
+
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 
@@ -46,19 +50,40 @@ class Tensors:
         Columns of `scalar_names`; NaN where unknown, which the networks replace after scaling.
     finite : (A,) bool
         False where the interpolation gave a number that is not finite: such a row is never scored.
+    epochs : (A, E, C') float32 or None
+        Channels of `broker.score.epochs.names`; None where no network asks for them.
+    epochs_mask : (A, E) bool or None
+        Epochs that hold data.
     """
 
     series: Float32s
     mask: NDArray[np.bool_]
     scalars: Float32s
     finite: NDArray[np.bool_]
+    epochs: Float32s | None = None
+    epochs_mask: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.mask)
 
     def take(self, index: Ints) -> Self:
         """Return the rows at ``index`` (n,)."""
-        return type(self)(self.series[index], self.mask[index], self.scalars[index], self.finite[index])
+        columns: list[Any] = [getattr(self, field.name) for field in fields(self)]
+        return type(self)(*(None if column is None else column[index] for column in columns))
+
+    def inputs(self, reads: str, rows: Ints | slice) -> tuple[Float32s, NDArray[np.bool_], Float32s]:
+        """Return the three arrays of ``rows`` that a network reads: its ``READS``, "series" or "epochs".
+
+        Raises
+        ------
+        ValueError
+            It reads epochs, and these tensors were made without.
+        """
+        if reads == "series":
+            return self.series[rows], self.mask[rows], self.scalars[rows]
+        if self.epochs is None or self.epochs_mask is None:
+            raise ValueError("the network reads epochs, and the tensors were made without: build(..., epochs=True)")
+        return self.epochs[rows], self.epochs_mask[rows], self.scalars[rows]
 
 
 def channel_names(survey: str) -> tuple[str, ...]:
@@ -81,6 +106,7 @@ def build(
     *,
     host_z: Floats | None = None,
     host_z_err: Floats | None = None,
+    epochs: bool = False,
 ) -> Tensors:
     """Return the tensors of A alerts, with the host's scalars last.
 
@@ -92,6 +118,8 @@ def build(
         The Gaussian process of ``grid.curves`` at ``grid.times``.
     host_z, host_z_err : (A,) float64
         Redshift of the host and its 1-sigma error; NaN (or None for all): not known.
+    epochs : bool
+        Make the raw observations too, for the networks that read them.
     """
     n_bands = interpolated.flux.shape[1]
     scale, points = features.of_points(grid.history, n_bands)
@@ -110,7 +138,8 @@ def build(
     absurd = np.isinf(scalars)  # NaN is what is not known
     finite &= ~absurd.any(axis=1)
     scalars[absurd] = 0.0
-    return Tensors(_series(grid, flux, err), grid.mask, scalars, finite)
+    observed = raw.of_curves(grid.history, n_bands, scale) if epochs else (None, None)
+    return Tensors(_series(grid, flux, err), grid.mask, scalars, finite, *observed)
 
 
 def _series(grid: GridRequest, flux: Float32s, err: NDArray[np.floating]) -> Float32s:
@@ -181,7 +210,7 @@ def _distance_gpc(z: Floats) -> Floats:
 
 def without_host(tensors: Tensors) -> Tensors:
     """Return the tensors for a model that never looks at the host: the last scalars are left out."""
-    return Tensors(tensors.series, tensors.mask, tensors.scalars[:, : -len(HOST)], tensors.finite)
+    return replace(tensors, scalars=tensors.scalars[:, : -len(HOST)])
 
 
 def hide_host(scalars: Float32s, hidden: NDArray[np.bool_]) -> Float32s:

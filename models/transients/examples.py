@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +88,12 @@ def cached(survey: str, objects: Labelled, seed: int, cache: Path, progress: Pro
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         made = make(survey, objects, seed, progress)
-        arrays: dict[str, Any] = {f.name: getattr(made.tensors, f.name) for f in fields(Tensors)}
+        arrays: dict[str, Any] = {name: getattr(made.tensors, name) for name in tensors.ALWAYS}
         arrays |= {name: getattr(made, name) for name in _COLUMNS}
         np.savez(path.with_suffix(".part.npz"), **arrays)
         path.with_suffix(".part.npz").replace(path)
     with np.load(path, allow_pickle=False) as saved:
-        parts = Tensors(*(saved[f.name] for f in fields(Tensors)))
+        parts = Tensors(*(saved[name] for name in tensors.ALWAYS))
         return Examples(parts, *(saved[name] for name in _COLUMNS))
 
 
@@ -155,7 +155,7 @@ def _joined(parts: list[Examples]) -> Examples:
     def column(get: Callable[[Examples], NDArray[Any]]) -> NDArray[Any]:
         return np.concatenate([get(part) for part in parts])
 
-    joined = Tensors(*(column(lambda e, n=f.name: getattr(e.tensors, n)) for f in fields(Tensors)))  # type: ignore[misc]
+    joined = Tensors(*(column(lambda e, n=name: getattr(e.tensors, n)) for name in tensors.ALWAYS))  # type: ignore[misc]
     return Examples(joined, *(column(lambda e, n=name: getattr(e, n)) for name in _COLUMNS))  # type: ignore[misc]
 
 
