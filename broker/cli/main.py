@@ -27,6 +27,7 @@ COMMANDS = {
     "schema": "broker.cli.schema:schema",
     "model": "broker.cli.model:model",
     "train": "broker.cli.train:train",
+    "evaluate": "broker.cli.evaluate:evaluate",
     "bench": "broker.cli.bench:bench",
     "kafka": "broker.cli.kafka:kafka",
     "config": "broker.cli.config:config",

@@ -111,6 +111,32 @@ def recall_at(score: Floats, positive: NDArray[np.bool_], false_positive_rate: f
     return float((score[positive] > np.quantile(score[~positive], 1.0 - false_positive_rate)).mean())
 
 
+def loss_by_class(p: NDArray[np.floating], label: Ints) -> Floats:
+    """Return the mean of -ln p of the true class, per class (K,), of probabilities (n, K); NaN for an absent class."""
+    loss = -np.log(np.clip(p[np.arange(len(label)), label].astype(np.float64), 1e-15, 1.0))
+    counts = np.bincount(label, minlength=p.shape[1])
+    total = np.bincount(label, loss, p.shape[1])
+    return np.where(counts > 0, total / np.maximum(counts, 1), np.nan)
+
+
+def confusion(guess: Ints, label: Ints, n_classes: int) -> Ints:
+    """Return counts (K, K): true classes down, guesses across."""
+    return np.bincount(label * n_classes + guess, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def spread_of_top(each: Floats) -> Floats:
+    """Return the standard deviation (n,) over heads of the likeliest class, of the heads' probabilities (n, H, K)."""
+    top = each.mean(axis=1).argmax(axis=1)
+    column = np.take_along_axis(each, top[:, None, None], axis=2)[:, :, 0]
+    return np.asarray(column.std(axis=1, ddof=1) if each.shape[1] > 1 else np.zeros(len(each)))
+
+
+def share_by_quantile(flag: NDArray[np.bool_], value: Floats, parts: int) -> list[float]:
+    """Return the share of flags (n,) in equal parts of the rows, ordered by value (n,)."""
+    ordered = flag[np.argsort(value, kind="stable")]
+    return [round(float(part.mean()), 4) for part in np.array_split(ordered, parts)]
+
+
 def _one(even: NDArray[np.float32], mixed: NDArray[np.float32], label: Ints) -> dict[str, float]:
     """Return one fold's row: probabilities (n, K) for even classes and for the published mix."""
     counts = np.bincount(label, minlength=N_CLASSES)

@@ -47,7 +47,8 @@ class Context:
     Attributes
     ----------
     data : Path or None
-        Folder with the light curves; None: what can be downloaded is downloaded into ``cache``.
+        Folder with one folder of Parquet tables per set (``plasticc``, ``spcc``); None: what can be downloaded is
+        downloaded into ``cache``.
     cache : Path
         Examples, checkpoints and predictions: nothing that cannot be made again.
     show : callable
@@ -110,16 +111,20 @@ class Protocol:
 def run_missing(protocol: Protocol, rows: tuple[str, ...], root: Path, context: Context) -> Iterator[Unit]:
     """Run every unit of ``rows`` that has no result under ``root`` yet; yield each that was run."""
     for row in rows:
-        for unit in protocol.units(row):
-            if not unit.path(root).exists():
-                write(unit, protocol.run(unit, context), root)
-                yield unit
+        for unit in missing(protocol, row, root):
+            write(unit, protocol.run(unit, context), root)
+            yield unit
 
 
 def results(protocol: Protocol, root: Path) -> dict[Unit, Result]:
     """Return all results of a protocol that there are under ``root``."""
     units = (unit for row in protocol.rows for unit in protocol.units(row))
     return {unit: read(unit, root) for unit in units if unit.path(root).exists()}
+
+
+def missing(protocol: Protocol, row: str, root: Path) -> list[Unit]:
+    """Return the units of a row that have no result under ``root``."""
+    return [unit for unit in protocol.units(row) if not unit.path(root).exists()]
 
 
 def write(unit: Unit, result: Result, root: Path) -> None:
