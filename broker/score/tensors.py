@@ -69,7 +69,8 @@ class Tensors:
     def take(self, index: Ints) -> Self:
         """Return the rows at ``index`` (n,)."""
         columns: list[Any] = [getattr(self, field.name) for field in fields(self)]
-        return type(self)(*(None if column is None else column[index] for column in columns))
+        picked: list[Any] = [None if column is None else column[index] for column in columns]
+        return type(self)(*picked)
 
     def inputs(self, reads: str, rows: Ints | slice) -> tuple[Float32s, NDArray[np.bool_], Float32s]:
         """Return the three arrays of ``rows`` that a network reads: its ``READS``, "series" or "epochs".
@@ -132,7 +133,7 @@ def build(
     finite &= np.isfinite(hyper).all(axis=1) & (hyper[:, :2] > 0).all(axis=1)
     flux[~finite], err[~finite], hyper[~finite] = 0.0, 1.0, 1.0
     shape = _of_shape(grid, flux, err, hyper, scale)
-    host = _of_host(len(grid), host_z, host_z_err, points[:, 0])
+    host = of_host(len(grid), host_z, host_z_err, points[:, 0])
     with np.errstate(over="ignore"):
         scalars = np.concatenate((points, shape, host), axis=1).astype(np.float32)
     absurd = np.isinf(scalars)  # NaN is what is not known
@@ -187,18 +188,18 @@ def _of_shape(grid: GridRequest, flux: Float32s, err: NDArray[np.floating], hype
     return np.concatenate((np.stack(columns, axis=1), *ends), axis=1)
 
 
-def _of_host(n: int, host_z: Floats | None, host_z_err: Floats | None, log_scale: Floats) -> Floats:
+def of_host(n: int, host_z: Floats | None, host_z_err: Floats | None, log_scale: Floats) -> Floats:
     """Return `HOST` (A, 5); ``log_luminosity`` is log10 of flux scale × luminosity distance², in nJy Gpc²."""
     z = np.full(n, np.nan) if host_z is None else np.asarray(host_z, dtype=np.float64)
     err = np.full(n, np.nan) if host_z_err is None else np.asarray(host_z_err, dtype=np.float64)
     known = np.isfinite(z) & (z >= 0)
     z = np.where(known, z, np.nan)
     far = np.where(z > 0, z, np.nan)
-    luminosity = log_scale + 2.0 * np.log10(_distance_gpc(far))
+    luminosity = log_scale + 2.0 * np.log10(distance_gpc(far))
     return np.stack((z, np.where(known, err, np.nan), luminosity, np.where(known, z == 0, np.nan), known), axis=1)
 
 
-def _distance_gpc(z: Floats) -> Floats:
+def distance_gpc(z: Floats) -> Floats:
     """Return the luminosity distance (n,) in Gpc of a flat universe with H0 = 70, matter 0.3; NaN stays NaN.
 
     Eight Gauss-Legendre nodes: exact to 1e-4 up to redshift 5.

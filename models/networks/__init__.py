@@ -15,6 +15,11 @@ NETWORKS = {
 """Name to module and class. A network's module has a ``Config`` dataclass beside it."""
 
 
+def reads(network: Any) -> str:
+    """Return what a network reads beside the scalars: "series" (the grid), or "epochs" (raw observations)."""
+    return str(getattr(network, "READS", "series"))
+
+
 def settings(name: str) -> frozenset[str]:
     """Return the fields of a network's ``Config``.
 

@@ -5,28 +5,34 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+SCALE_AND_HOST = (0, -5, -4, -3, -2, -1)
+"""Scalars that are no summary of the curve: the flux scale, which comes first, and what is known of the host."""
+
 
 class Scalars(nn.Module):
     """Scale the scalars, put 0 (their mean) where one is unknown, and embed them.
 
-    ``mean`` and ``std`` (S,) are buffers: they travel with the weights.
+    ``mean`` and ``std`` (S,) are buffers: they travel with the weights. ``columns`` are the scalars that are read,
+    all if None.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, n_scalars: int, width: int, dropout: float) -> None:
+    def __init__(self, n_scalars: int, width: int, dropout: float, columns: tuple[int, ...] | None = None) -> None:
         super().__init__()
+        self.columns = list(range(n_scalars) if columns is None else columns)
         self.register_buffer("mean", torch.zeros(n_scalars))
         self.register_buffer("std", torch.ones(n_scalars))
         self.embed = nn.Sequential(
-            nn.Linear(2 * n_scalars, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width)
+            nn.Linear(2 * len(self.columns), 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width)
         )
 
     def forward(self, scalars: Tensor) -> Tensor:
         """Return (A, width) of scalars (A, S) that may hold NaN for unknown."""
         known = torch.isfinite(scalars)
         scaled = ((scalars - self.mean) / self.std).clamp(-5.0, 5.0)
+        known, scaled = known[:, self.columns], scaled[:, self.columns]
         # The flag tells "unknown" from "average"; neither can be told from the number alone.
         inputs = torch.cat((torch.where(known, scaled, 0.0), known.to(scaled.dtype)), dim=1)
         embedded: Tensor = self.embed(inputs)
@@ -67,3 +73,36 @@ def pool(x: Tensor, mask: Tensor) -> Tensor:
     mean = torch.where(present, x, 0.0).sum(dim=1) / count
     top = torch.where(present, x, -torch.inf).amax(dim=1)
     return torch.cat((mean, torch.where(mask.any(dim=1, keepdim=True), top, 0.0)), dim=1)
+
+
+def compact(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return x (A, N, C) and mask (A, N) with what is there moved to the front, in its order, and the rest 0.
+
+    N is then the longest row's, at least 1: neither gaps nor padding are stepped through.
+    """
+    order = torch.argsort((~mask).to(torch.int8), dim=1, stable=True)
+    order = order[:, : max(int(mask.sum(dim=1).max()), 1) if len(mask) else 1]
+    there = mask.gather(1, order)
+    moved = x.gather(1, order.unsqueeze(-1).expand(-1, -1, x.shape[2]))
+    return torch.where(there.unsqueeze(-1), moved, 0.0), there
+
+
+def observed(epochs: Tensor) -> Tensor:
+    """Return (A, E, 5 B + 1) of epochs (A, E, 3 B + 2) of `broker.score.epochs.names`: what a network can add up.
+
+    Per band the flux over the flux scale, asinh of its signal to noise, log10 of its error, whether it is measured
+    and whether it is a limit; last the logarithm of the gap.
+    """
+    bands = (epochs.shape[-1] - 2) // 3
+    flux, log_err, seen = (epochs[..., k * bands : (k + 1) * bands] for k in range(3))
+    measured, limit = (seen > 0.5).to(flux.dtype), (seen < -0.5).to(flux.dtype)
+    significance = torch.asinh(flux * 10.0 ** -log_err.clamp(-4.0, 4.0)) / 3.0
+    gap = torch.log1p(epochs[..., -1:].clamp(min=0.0))
+    return torch.cat((flux * measured, significance * measured, log_err, measured, limit, gap), dim=-1)
+
+
+def waves(days: Tensor, number: int, shortest: float = 2.0, longest: float = 2000.0) -> Tensor:
+    """Return (..., 2 number): sine and cosine of times in days, at periods in a geometric row."""
+    exponents = torch.linspace(0.0, 1.0, number, dtype=days.dtype, device=days.device)
+    angle = 2.0 * torch.pi * days.unsqueeze(-1) / (shortest * (longest / shortest) ** exponents)
+    return torch.cat((angle.sin(), angle.cos()), dim=-1)

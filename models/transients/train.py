@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from broker.core.batch import Ints
 from broker.core.taxonomy import CLASSES
-from broker.models.networks import create, settings
+from broker.models.networks import create, reads, settings
 from broker.models.transients.examples import Examples
 from broker.score.classify import run
 from broker.score.tensors import HOST, hide_host
@@ -84,7 +84,7 @@ def predict(network: Any, examples: Examples, host: bool) -> NDArray[np.float32]
     tensors = examples.tensors
     if not host:
         hidden = hide_host(tensors.scalars, np.ones(len(tensors), dtype=bool))
-        tensors = type(tensors)(tensors.series, tensors.mask, hidden, tensors.finite)
+        tensors = replace(tensors, scalars=hidden)
     return run(network, tensors, torch.device("cpu"))
 
 
@@ -143,7 +143,8 @@ def _batch_loss(
     scalars = torch.from_numpy(hide_host(tensors.scalars[rows], hidden))
     noise = torch.randn(scalars.shape[0], scalars.shape[1] - len(HOST)) * recipe.noise
     scalars[:, : -len(HOST)] += noise * network.scalars.std[: -len(HOST)]
-    logits = network(torch.from_numpy(tensors.series[rows]), torch.from_numpy(tensors.mask[rows]), scalars)
+    series, mask, _ = tensors.inputs(reads(network), rows)
+    logits = network(torch.from_numpy(series), torch.from_numpy(mask), scalars)
     label = torch.from_numpy(examples.label[rows])
     return _loss(logits, label, torch.from_numpy(balance.weight[rows]), torch.from_numpy(votes[rows]))
 
