@@ -145,7 +145,7 @@ def _fast() -> Solver:
 def _fast64() -> Solver:
     from broker.gp.fast import Fast
 
-    return Fast(cut=0.0, tail=0.0, single=np.inf, join=0.0)
+    return Fast(cut=0.0, tail=0.0, single=np.inf, single_variance=np.inf, join=0.0)
 
 
 def _george() -> Solver:

@@ -92,7 +92,9 @@ def _coalesce(
     pairs = np.empty((bands, 2, 3))  # a run's first two points: they may be overwritten before the run ends
     for curve in range(len(counts)):
         low = at = offsets[curve]
-        if counts[curve] < LEAST:
+        if counts[curve] < LEAST or not _has_run(
+            low, offsets[curve + 1], band, scale[curve], mjd, error, runs, members
+        ):
             continue
         origin = mjd[low]
         for i in range(low, offsets[curve + 1]):
@@ -113,6 +115,25 @@ def _coalesce(
             at = _close(at, origin, b, runs, members, pairs, mjd, flux, error, row, constant, curve)
         counts[curve] = at - low
         _sort(low, at, mjd, flux, error, row)
+
+
+@jit()
+def _has_run(
+    low: int, high: int, band: NDArray[np.int8], scale: float, mjd: Floats, error: Floats, runs: Floats, members: Ints
+) -> bool:
+    """Say whether a run of more than two of the points low .. high would become two; most curves have none."""
+    members[:, POINTS] = 0
+    found = False
+    for i in range(low, high):
+        b, weight = band[i], 1.0 / error[i] ** 2
+        if members[b, POINTS] and scale * (mjd[i] - runs[b, START]) ** 3 * (runs[b, WEIGHT] + weight) <= 1.0:
+            runs[b, WEIGHT] += weight
+            members[b, POINTS] += 1
+            found = found or members[b, POINTS] > 2
+        else:
+            runs[b, START], runs[b, WEIGHT], members[b, POINTS] = mjd[i], weight, 1
+    members[:, POINTS] = 0
+    return found
 
 
 @jit()

@@ -32,14 +32,17 @@ class Fast:
     tail : float
         It stops a variance where a tile of columns adds less than this share.
     single : float
-        It uses float32 for curves with min(error²) / A² above this.
+        The mean is in float32 for curves with min(error²) / A² above this.
+    single_variance : float
+        The variance is in float32 for curves with min(error²) / A² above this.
     join : float
         It joins points while the process moves by less than this share of their error between them.
     """
 
     cut: float = 3e-4
     tail: float = 1e-5
-    single: float = 2e-3
+    single: float = 1e-3
+    single_variance: float = 2.5e-4
     join: float = 3e-4
 
     def fit(self, curves: LightCurves, wavelengths_aa: Floats) -> Fit:
@@ -82,14 +85,14 @@ class Fast:
         """Fill ``answer`` for curves that are all usable."""
         few = coalesce(curves, fit.amplitude, fit.time_scale_d, self.join)
         curves = few.curves
-        ordered, small = _ordered(times), self._single(curves, fit.amplitude)
+        ordered = _ordered(times)
         size, cells = min(int(curves.counts.max()), grid.LIMIT), times.shape[1] * len(waves)
-        for part, kind in ((np.flatnonzero(small), np.float32), (np.flatnonzero(~small), np.float64)):
+        for part, *kinds in self._precisions(curves, fit.amplitude):
             if len(part):
                 grid.predict(
                     part, curves.offsets, curves.mjd, curves.flux_njy, curves.flux_err_njy, waves[curves.band],
                     fit.amplitude, fit.time_scale_d, ordered, waves, self.cut, self.tail, variance,
-                    grid.scratch(size, cells, kind), answer.flux, answer.variance, answer.log_likelihood,
+                    grid.scratch(size, cells, *kinds), answer.flux, answer.variance, answer.log_likelihood,
                 )  # fmt: skip
         long = np.flatnonzero(curves.counts > grid.LIMIT)
         if len(long):
@@ -103,11 +106,17 @@ class Fast:
         fit = Fit(amplitude, tau_d, tau_d)
         return self.predict(curves, wavelengths_aa, np.empty((len(curves), 0)), fit, variance=False).log_likelihood
 
-    def _single(self, curves: LightCurves, amplitude: Floats) -> NDArray[np.bool_]:
-        """Say which curves (A,) may be predicted in float32."""
+    def _precisions(self, curves: LightCurves, amplitude: Floats) -> list[tuple[Ints, type, type]]:
+        """Return rows of the curves (A,) with the precision of their mean and of their variance."""
         smallest = np.minimum.reduceat(curves.flux_err_njy, curves.offsets[:-1])
         largest = np.maximum.reduceat(np.abs(curves.flux_njy), curves.offsets[:-1])
-        return np.asarray((smallest > np.sqrt(self.single) * amplitude) & (largest < 1e15 * amplitude))
+        mean = (smallest > np.sqrt(self.single) * amplitude) & (largest < 1e15 * amplitude)
+        both = mean | (smallest > np.sqrt(self.single_variance) * amplitude)
+        return [
+            (np.flatnonzero(mean), np.float32, np.float32),
+            (np.flatnonzero(both & ~mean), np.float64, np.float32),
+            (np.flatnonzero(~both), np.float64, np.float64),
+        ]
 
 
 def start_amplitudes(curves: LightCurves) -> Floats:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from broker.core.batch import Floats, Ints
 from broker.core.jit import jit
-from broker.gp import banded, simd
+from broker.gp import banded, panels, simd
 
 LIMIT = 512
 """A curve of more points is predicted in windows."""
@@ -22,13 +22,29 @@ NOISE_MIN, NOISE_MAX = 1e-11, 1e18
 Scratch = tuple[Any, ...]
 
 
-def scratch(points: int, grid: int, kind: type) -> Scratch:
-    """Return arrays of type ``kind``: per point (6), factor, first columns, per grid point (4), tiles, scale."""
-    wide = 64 // np.dtype(kind).itemsize
-    size, cells = (points + wide - 1) // wide * wide, (grid + wide - 1) // wide * wide
-    items = [size] * 6 + [size * size] + [cells] * 4 + [max(size, wide) * wide, 2]
-    arrays: list[NDArray[Any]] = [np.empty(n, kind) for n in items]
-    return (*arrays[:7], np.zeros(size // wide, np.int64), *arrays[7:])
+def scratch(points: int, grid: int, kind: type, solved: type) -> Scratch:
+    """Return arrays for means of type ``kind`` and variances of type ``solved``, for so many points and grid points.
+
+    float64 of the points: time, wave, noise, flux, white, alpha, then their factor; first columns of its panels; times
+    of the grid points, and sums. Of type ``kind``: wave, alpha, near times, waves of the grid points, near times
+    of a tile of them, means. Of type ``solved``: factor, covariances of a tile,
+    its shares, variances.
+    """
+    size, tile = (points + 7) // 8 * 8, panels.ROWS * 64 // np.dtype(solved).itemsize
+    cells = (grid + tile - 1) // tile * tile
+    exact = [_aligned(n, np.float64) for n in (size, size, size, size, size, size, size * size)]
+    grids = [_aligned(cells, np.float64), _aligned(64, np.float64)]
+    near = [_aligned(n, kind) for n in (size, size, size, cells, tile, cells)]
+    solve = [_aligned(n, solved) for n in (size * size, size * tile, tile, cells)]
+    return (*exact, np.zeros(size // 8, np.int64), *grids, *near, *solve)
+
+
+def _aligned(items: int, kind: type) -> NDArray[Any]:
+    """Return an array whose data begin at a multiple of 64 bytes: a register's load then touches one cache line."""
+    size = items * np.dtype(kind).itemsize
+    memory = np.empty(size + 64, np.uint8)
+    begin = -memory.ctypes.data % 64
+    return memory[begin : begin + size].view(kind)
 
 
 @jit()
@@ -45,22 +61,19 @@ def _condition(
     work: Scratch,
 ) -> tuple[float, float]:
     """Factorise n points from start on, fluxes in units of the amplitude; return log likelihood and reach, days."""
-    time, waves, noise, fluxes, white, alpha, factor, first = work[:8]
-    tiles, scale = work[12], work[13]
-    wide = simd.lanes(factor)
+    time, waves, noise, fluxes, white, alpha, factor, first, _, sums = work[:10]
     smallest = np.inf
     for i in range(n):
         time[i], waves[i] = mjd[start + i] - mjd[start], wave[start + i]
         fluxes[i] = flux[start + i] / amplitude
         noise[i] = min(max((error[start + i] / amplitude) ** 2, NOISE_MIN), NOISE_MAX)
         smallest = min(smallest, (error[start + i] / amplitude) ** 2)
-    for i in range(n, (n + wide - 1) // wide * wide):
+    for i in range(n, (n + 7) // 8 * 8):
         time[i], waves[i], noise[i], fluxes[i] = banded.FAR * (1 + i - n), 0.0, 1.0, 0.0
-    scale[0], scale[1] = 1.0, 3.0 / tau**2
     reach = banded.reach_days(cut * smallest, tau)
-    banded.factorise(n, time, waves, noise, scale, reach, factor, first)
+    banded.factorise(n, time, waves, noise, 3.0 / tau**2, reach, factor, first)
     value = banded.forward(n, fluxes, factor, first, white)
-    banded.backward(n, factor, first, white, tiles, alpha)
+    banded.backward(n, factor, first, white, sums, alpha)
     return float(value - n * np.log(amplitude)), reach
 
 
@@ -74,6 +87,7 @@ def _evaluate(
     times: Floats,
     waves: Floats,
     amplitude: float,
+    tau: float,
     reach: float,
     tail: float,
     variance: bool,
@@ -82,37 +96,29 @@ def _evaluate(
     spread: Floats,
 ) -> None:
     """Write mean and variance at grid times begin .. end of curve ``row``, after `_condition`."""
-    time, wave, alpha, factor, first = work[0], work[1], work[5], work[6], work[7]
-    grid_time, grid_wave, mean, left, tiles, scale = work[8:]
+    time, exact_wave, exact_alpha, exact_factor, first, grid_time = work[0], work[1], work[5], work[6], work[7], work[8]
+    wave, alpha, near, grid_wave, near_grid, mean, factor, row_work, share, left = work[10:]
     bands, count = len(waves), (end - begin) * len(waves)
-    wide = simd.lanes(factor)
+    for i in range((n + 7) // 8 * 8):
+        wave[i], alpha[i] = exact_wave[i], exact_alpha[i]
     for t in range(end - begin):
         for b in range(bands):
             grid_time[t * bands + b], grid_wave[t * bands + b] = times[row, begin + t] - origin, waves[b]
-    for i in range(count, (count + wide - 1) // wide * wide):
+    tile = panels.ROWS * simd.lanes(left)
+    for i in range(count, (count + tile - 1) // tile * tile):
         grid_time[i], grid_wave[i] = grid_time[count - 1], grid_wave[count - 1]
+    if variance:
+        banded.narrowed(n, exact_factor, first, factor)
     banded.posterior(
-        n,
-        time,
-        wave,
-        scale,
-        reach,
-        factor,
-        first,
-        alpha,
-        count,
-        grid_time,
-        grid_wave,
-        tiles,
-        mean,
-        left,
-        variance,
-        tail,
-    )
-    for t in range(end - begin):
-        for b in range(bands):
+        n, time, wave, 3.0 / tau**2, reach, factor, first, alpha, count, grid_time, grid_wave, near, near_grid, row_work,
+        share, mean, left, variance, tail,
+    )  # fmt: skip
+    for b in range(bands):
+        for t in range(end - begin):
             flux[row, b, begin + t] = amplitude * mean[t * bands + b]
-            if variance:
+    if variance:
+        for b in range(bands):
+            for t in range(end - begin):
                 spread[row, b, begin + t] = amplitude**2 * max(left[t * bands + b], 0.0)
 
 
@@ -189,7 +195,8 @@ def predict(
                 values[row] = value
             if end > begin:
                 _evaluate(
-                    high - low, mjd[low], row, begin, end, times, waves, amplitude[row], reach, tail, variance, work,
+                    high - low, mjd[low], row, begin, end, times, waves, amplitude[row], tau[row], reach, tail,
+                    variance, work,
                     mean, spread,
                 )  # fmt: skip
             begin = end
