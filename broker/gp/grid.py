@@ -110,8 +110,8 @@ def _evaluate(
     if variance:
         banded.narrowed(n, exact_factor, first, factor)
     banded.posterior(
-        n, time, wave, 3.0 / tau**2, reach, factor, first, alpha, count, grid_time, grid_wave, near, near_grid, row_work,
-        share, mean, left, variance, tail,
+        n, time, wave, 3.0 / tau**2, reach, factor, first, alpha, count, grid_time, grid_wave, near, near_grid,
+        row_work, share, mean, left, variance, tail,
     )  # fmt: skip
     for b in range(bands):
         for t in range(end - begin):

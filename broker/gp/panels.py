@@ -1,24 +1,23 @@
 """Instructions of a Cholesky factorisation by panels of 8 rows, and of the solves against it.
 
-Panel p of the factor holds rows 8 p .. 8 p + 7; its column k is items offset + 8 k ff. of a flat array. A diagonal tile
-keeps the inverse of its diagonal. What is solved against it lies in registers, W rows of 64 bytes each, R of them at once,
-so that each broadcast element of the factor serves several: column k of register r is items
-place + step r + width k ff. A tile is `COLUMNS` columns wide and stays in registers from its first load to its last store.
+Panel p of the factor holds rows 8 p .. 8 p + 7; its column k is items offset + 8 k ff. of a flat array. A diagonal
+tile keeps the inverse of its diagonal. What is solved against it lies in registers of W rows (64 bytes), R of them at
+once, so that each broadcast element of the factor serves several: column k of register r is items place + step r +
+width k ff. A tile is `COLUMNS` columns wide and stays in registers from its first load to its last store.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import binding, ir  # type: ignore[import-untyped]
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from broker.gp import simd
 
 COLUMNS = 8
-ROWS = 3 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 1
+ROWS = 3 if binding.get_host_cpu_features().get("avx512f") else 1
 """Registers of a tile: 3 · 8 sums fill the 32 of AVX-512; a machine with 16 half as wide ones holds but 8 sums."""
 
 

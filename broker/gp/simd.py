@@ -184,7 +184,7 @@ def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
 @intrinsic  # type: ignore[untyped-decorator]
 def store_as(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
     """Store a vector into a flat array of its own or of a narrower type, from item ``index`` on."""
-    kind = Vector(array.dtype.bitwidth, value.lanes)  # type: ignore[attr-defined]
+    kind = Vector(array.dtype.bitwidth, value.lanes)
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         place = pointer(context, builder, sig.args[0], args[0], args[1], kind.llvm)
