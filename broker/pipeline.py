@@ -281,13 +281,13 @@ class Pipeline:
 
     def _shadow_records(self, shadow: Shadow, alerts: AlertBatch, batch: PacketBatch, found: Findings) -> list[Record]:
         values = messages(alerts, batch, found, version=self.version, published_ms=self.clock_ms())
-        topic, headers = self.publishing.topics.shadow(shadow.name, alerts.survey), schema().headers
+        topic, headers = self.publishing.topics.shadow(shadow.name, alerts.survey), schema(found.scores).headers
         rows = zip(values, alerts.object_id, alerts.rows.tolist(), strict=True)
         return [Record(row, topic, object_id.encode(), value, headers) for value, object_id, row in rows]
 
     def _records(self, alerts: AlertBatch, batch: PacketBatch, findings: Findings) -> list[Record]:
         values = messages(alerts, batch, findings, version=self.version, published_ms=self.clock_ms())
-        headers = schema().headers
+        headers = schema(findings.scores).headers
         records = []
         destinations = self._destinations(alerts.survey, findings.scores, len(alerts))
         for value, object_id, row, copies in zip(
@@ -303,11 +303,9 @@ class Pipeline:
         """Return the topics of each alert's annotation: the survey's ``all``, then classes, then anomalies."""
         topics = self.publishing.topics
         found = [[topics.all(survey)] for _ in range(alerts)]
-        scored = [c.probabilities for c in scores.classifiers]
-        if scored:
-            mean = np.mean(scored, axis=0)  # NaN where a classifier gave no answer: no class topic then
-            for row, column in np.argwhere(mean > self.publishing.class_threshold).tolist():
-                found[row].append(topics.of_class(survey, BY_ID[scores.classifiers[0].class_ids[column]].slug))
+        if (chosen := scores.chosen) is not None:  # NaN where it gave no answer: no class topic then
+            for row, column in np.argwhere(chosen.probabilities > self.publishing.class_threshold).tolist():
+                found[row].append(topics.of_class(survey, BY_ID[chosen.class_ids[column]].slug))
         if scores.anomaly is not None:
             for row in np.flatnonzero(scores.anomaly.score > self.publishing.anomaly_percentile).tolist():
                 found[row].append(topics.anomaly(survey))
@@ -372,23 +370,24 @@ def _spread(values: NDArray[np.float32], rows: Ints, alerts: int) -> NDArray[np.
 
 
 def _spread_classes(scores: ClassScores, rows: Ints, unscorable: list[str]) -> ClassScores:
-    return ClassScores(
-        scores.name,
-        scores.version,
-        scores.weights_hash,
-        scores.class_ids,
-        _spread(scores.probabilities, rows, len(unscorable)),
-        _spread(scores.uncertainty, rows, len(unscorable)),
-        _spread_reason(scores.reason, rows, unscorable),
+    return replace(
+        scores,
+        probabilities=_spread(scores.probabilities, rows, len(unscorable)),
+        uncertainty=_spread(scores.uncertainty, rows, len(unscorable)),
+        branch_uncertainty=_spread(scores.branch_uncertainty, rows, len(unscorable)),
+        reason=_spread_reason(scores.reason, rows, unscorable),
     )
 
 
 def _spread_anomaly(scores: AnomalyScores, rows: Ints, unscorable: list[str]) -> AnomalyScores:
-    return AnomalyScores(
-        scores.name,
-        scores.version,
-        scores.weights_hash,
-        _spread(scores.score, rows, len(unscorable)),
-        {name: _spread(part, rows, len(unscorable)) for name, part in scores.parts.items()},
-        _spread_reason(scores.reason, rows, unscorable),
+    nearest = None
+    if scores.nearest is not None:
+        nearest = np.zeros(len(unscorable), np.int64)
+        nearest[rows] = scores.nearest
+    return replace(
+        scores,
+        score=_spread(scores.score, rows, len(unscorable)),
+        parts={name: _spread(part, rows, len(unscorable)) for name, part in scores.parts.items()},
+        reason=_spread_reason(scores.reason, rows, unscorable),
+        nearest=nearest,
     )

@@ -1,6 +1,6 @@
 """What Tocsin says of each alert: columns in, messages of our annotation schema out, without an object per alert.
 
-The order of the fields is that of ``schemas/annotation/1.0``; tests compare with records that fastavro writes.
+The order of the fields is that of ``schemas/annotation``; tests compare with records that fastavro writes.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from broker.annotate.columns import (
 )
 from broker.core.batch import AlertBatch, AnomalyScores, ClassScores, Floats, Ints, PacketBatch, Scores
 from broker.core.schemas import OwnSchema, frame_prefix, versions
+from broker.core.taxonomy import BRANCH_IDS, over_branches
 
 END = b"\0"  # of an array or a map; also an empty one
 NAME = "tocsin"
@@ -66,9 +67,12 @@ class Findings:
     rise_rate: Floats
 
 
-def schema() -> OwnSchema:
-    """Return the version of the annotation schema that `messages` writes."""
-    return versions("annotation")["1.0"]
+def schema(scores: Scores) -> OwnSchema:
+    """Return the version of the annotation schema that `messages` writes: the oldest that says all of it.
+
+    Where no model is configured there is nothing that 1.0 does not say.
+    """
+    return versions("annotation")["1.1" if scores.classifiers or scores.anomaly else "1.0"]
 
 
 def messages(
@@ -89,8 +93,9 @@ def messages(
         return []
     n = len(alerts)
     broker = longs([packets.ingest_ms, published_ms]).data.tobytes() + text(NAME) + text(version)
+    written = schema(findings.scores)
     return joined(
-        constant(frame_prefix(schema().default_id), n),
+        constant(frame_prefix(written.default_id), n),
         _alert(alerts, findings),
         _classifiers(findings.scores.classifiers, n),
         _anomaly(findings.scores.anomaly, n),
@@ -100,6 +105,7 @@ def messages(
         _source(alerts, packets),
         nullable(longs(alerts.published_ms), alerts.published_ms >= 0),
         constant(broker, n),
+        *(() if written.version == "1.0" else _of_1_1(findings.scores, n)),
     ).rows()
 
 
@@ -161,6 +167,35 @@ def _anomaly(scores: AnomalyScores | None, rows: int) -> Column:
         nullable(texts(scores.reason), ~scored),
         nullable(floats(scores.score), scored),
         _map({name: np.where(scored, part, np.nan) for name, part in scores.parts.items()}),
+    )
+
+
+def _of_1_1(scores: Scores, rows: int) -> tuple[Column, ...]:
+    """Return the fields that version 1.1 adds."""
+    nearest = scores.anomaly.nearest if scores.anomaly is not None else None
+    nearest = np.zeros(rows, np.int64) if nearest is None else nearest
+    trees = [_tree(c, rows) for c in scores.classifiers]
+    count = longs([len(trees)]).data.tobytes() if trees else b""
+    return (
+        joined(constant(count, rows), *trees, constant(END, rows)),
+        nullable(longs(nearest), nearest != 0),
+    )
+
+
+def _tree(scores: ClassScores, rows: int) -> Column:
+    scored = np.array([not reason for reason in scores.reason])
+    prior = longs([len(scores.prior)]).data.tobytes() + floats(scores.prior).data.tobytes()
+    sums = over_branches(scores.probabilities, scores.class_ids)
+    items: list[Column] = [constant(longs([len(BRANCH_IDS)]).data.tobytes(), rows)]
+    for n, branch_id in enumerate(BRANCH_IDS):
+        items.append(constant(longs([branch_id]).data.tobytes(), rows))
+        items.append(floats(sums[:, n]))
+        items.append(_number(floats(scores.branch_uncertainty[:, n]), scores.branch_uncertainty[:, n]))
+    return joined(
+        constant(prior, rows).where(scored),
+        constant(END, rows),
+        joined(*items).where(scored),
+        constant(END, rows),
     )
 
 

@@ -1,7 +1,7 @@
 """Two sets of models over the same alerts: what each published, compared alert by alert.
 
-An alert's class is the likeliest by the mean of the classifiers, which must all answer; its move is the largest change
-of a class's mean probability or of the anomaly rank. Numbers are compared bit for bit: there is no tolerance.
+An alert's class is the likeliest by the average of the classifiers, which must all answer; its move is the largest
+change of a class's probability or of the anomaly rank. Numbers are compared bit for bit: there is no tolerance.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from broker.core.batch import Floats, Ints
 from broker.core.errors import TocsinError
+from broker.core.reading import probabilities
 from broker.core.taxonomy import CLASS_IDS, CLASSES
-from broker.deliver.parquet import means
 
 SLUGS = tuple(c.slug for c in CLASSES)
 UNSCORED = "unscored"
@@ -41,8 +41,8 @@ class Side:
     objects, outcomes : list of str, (N,)
         Object ids; ``scored`` or the reason why not.
     probabilities : (N * K,) float64
-        Mean over the classifiers (float64: the last bit of one of them is seen), K classes in the order of `CLASSES`;
-        NaN where one of them gave no answer.
+        Of the average of the classifiers, or of the only one, K classes in the order of `CLASSES`; NaN where one of
+        them gave no answer.
     anomaly : (N,) float32
         Percentile rank; NaN where there is none.
     """
@@ -67,7 +67,7 @@ class Side:
         self._seen[alert] += 1
         self.objects.append(annotation["objectId"])
         self.outcomes.append(annotation["unscoredReason"] or annotation["outcome"])
-        self.probabilities.extend(_mean(annotation))
+        self.probabilities.extend(_columns(annotation))
         score = (annotation["anomaly"] or {}).get("score")
         self.anomaly.append(float("nan") if score is None else score)
 
@@ -80,9 +80,9 @@ def read(annotations: Iterable[dict[str, Any]]) -> Side:
     return side
 
 
-def _mean(annotation: dict[str, Any]) -> array[float]:
-    """Return the mean probability (K,) of the classifiers; NaN where one gave no answer, as for the class topics."""
-    if not (found := means(annotation)):
+def _columns(annotation: dict[str, Any]) -> array[float]:
+    """Return the probabilities (K,) that class topics go by; NaN where there are none."""
+    if not (found := probabilities(annotation)):
         return NOTHING
     if foreign := found.keys() - set(CLASS_IDS):
         raise TocsinError(f"alert {annotation['alertId']} has the class {min(foreign)}, which is not known here")

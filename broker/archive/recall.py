@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from broker.core.reading import probabilities
 from broker.core.reasons import Filtered
 from broker.core.taxonomy import CLASSES, RARE
-from broker.deliver.parquet import means
 
 Truth = dict[str, Any]
 Found = dict[str, Any]
@@ -26,7 +26,7 @@ class Said:
     Attributes
     ----------
     classes : dict of int to float
-        Mean probability over the classifiers, by class id; empty where it was not classified.
+        Probability of the average of the classifiers, by class id; empty where it was not classified.
     anomaly : float or None
         Rank.
     reason : str
@@ -72,7 +72,8 @@ class Heard:
             self.times[key] = self.times.get(key, 1) + 1
         anomaly = (record["anomaly"] or {}).get("score")
         published = round(record["brokerPublishTimestamp"].timestamp() * 1000)
-        self.annotations[key] = Said(means(record), anomaly, record["unscoredReason"] or "", published, arrived_ms)
+        reason = record["unscoredReason"] or ""
+        self.annotations[key] = Said(probabilities(record), anomaly, reason, published, arrived_ms)
 
     def dead_letter(self, record: Mapping[str, Any]) -> None:
         """Take a dead letter."""

@@ -55,7 +55,9 @@ def flat(settings: Settings) -> Flat:
     from broker.deliver.parquet import Flat
     from broker.score.card import locate
 
-    return Flat(tuple(locate(model)[0] for chosen in settings.score.classifiers.values() for model in chosen))
+    classifiers = settings.score.classifiers
+    averages = [f"{survey}-average" for survey, models in classifiers.items() if len(models) > 1]
+    return Flat((*(locate(model)[0] for models in classifiers.values() for model in models), *averages))
 
 
 def scorers(settings: Settings) -> dict[str, Scorer]:

@@ -19,7 +19,8 @@ from rich.table import Table
 from broker.core import schemas
 from broker.core.batch import PacketBatch
 from broker.core.outcomes import Outcomes, Record, Step
-from broker.core.taxonomy import BY_ID
+from broker.core.reading import branches, probabilities
+from broker.core.taxonomy import BRANCHES, BY_ID
 
 ROWS = 12
 
@@ -83,16 +84,17 @@ class Watched:
 def table(annotations: Iterable[dict[str, Any]]) -> Table:
     """Return a table of annotations, latest last."""
     shown = Table(title="latest scored alerts", title_justify="left", expand=False)
-    for name in ("object", "survey", "class", "probability", "anomaly", "magnitude", "age, d"):
-        shown.add_column(name, justify="left" if name in ("object", "survey", "class") else "right")
+    left = ("object", "survey", "class", "branch")
+    for name in ("object", "survey", "class", "p", "branch", "anomaly", "magnitude", "age, d"):
+        shown.add_column(name, justify="left" if name in left else "right")
     for annotation in annotations:
         shown.add_row(*row(annotation))
     return shown
 
 
 def row(annotation: dict[str, Any]) -> tuple[str, ...]:
-    """Return an annotation as text: object, survey, class, probability, anomaly, magnitude, age in days."""
-    name, probability = best_class(annotation)
+    """Return an annotation as text: object, survey, class, probability, branch, anomaly, magnitude, age in days."""
+    name, probability, branch = best_class(annotation)
     anomaly = (annotation["anomaly"] or {}).get("score")
     summary = annotation["summary"]
     mag = summary["lastMag"].get(annotation["band"])
@@ -102,23 +104,22 @@ def row(annotation: dict[str, Any]) -> tuple[str, ...]:
         annotation["survey"],
         name,
         _number(probability, ".2f"),
+        branch,
         _number(anomaly, ".3f"),
         _number(mag, ".2f", f" {annotation['band']}"),
         _number(age, ".1f"),
     )
 
 
-def best_class(annotation: dict[str, Any]) -> tuple[str, float | None]:
-    """Return the likeliest class by the mean of the classifiers that answered, and its probability."""
-    answers = [c["classifications"] for c in annotation["classifiers"] if not c["reason"]]
-    if not answers:
-        return f"({annotation['unscoredReason'] or 'not scored'})", None
-    mean: dict[int, float] = {}
-    for answer in answers:
-        for entry in answer:
-            mean[entry["classId"]] = mean.get(entry["classId"], 0.0) + entry["probability"] / len(answers)
-    best = max(mean, key=mean.__getitem__)
-    return (BY_ID[best].short if best in BY_ID else str(best)), mean[best]
+def best_class(annotation: dict[str, Any]) -> tuple[str, float | None, str]:
+    """Return the likeliest class, its probability, and its branch with the branch's."""
+    if not (found := probabilities(annotation)):
+        return f"({annotation['unscoredReason'] or 'not scored'})", None, "-"
+    best = max(found, key=found.__getitem__)
+    if best not in BY_ID:
+        return str(best), found[best], "-"
+    parent = BY_ID[best].parent
+    return BY_ID[best].short, found[best], f"{BRANCHES[parent][0]} {branches(annotation)[parent]:.2f}"
 
 
 def _number(value: float | None, form: str, unit: str = "") -> str:

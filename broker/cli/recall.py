@@ -51,9 +51,9 @@ def recall(
     """Compare WHERE (the directory of a replay, or 'kafka') with the truth of a simulated night; 1: not all is there.
 
     Every alert that was sent must have its one end: an annotation, a dead letter if it was spoilt on purpose, a
-    filtered offset if it is partnership data or a test. Recall and precision are of alerts whose class probability, the
-    mean over the classifiers, is above the threshold; anomalies are superluminous supernovae, tidal disruptions and
-    kilonovae. Latency is told of nights that were sent live: from sending to publishing, and with --follow (started
+    filtered offset if it is partnership data or a test. Recall and precision are of alerts whose class probability, by
+    the average of the classifiers, is above the threshold; anomalies are superluminous supernovae, tidal disruptions
+    and kilonovae. Latency is told of nights that were sent live: from sending to publishing, and with --follow (started
     before the night) to a reader of committed messages.
 
     \b

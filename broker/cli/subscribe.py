@@ -17,7 +17,8 @@ from broker.client import Received, Subscription
 from broker.client import subscribe as open_subscription
 from broker.core import schemas
 from broker.core.errors import TocsinError
-from broker.core.taxonomy import BY_ID
+from broker.core.reading import branches, probabilities
+from broker.core.taxonomy import BRANCHES, BY_ID
 
 
 @click.command()
@@ -89,19 +90,22 @@ def line(record: dict[str, Any]) -> str:
         dead, filtered = sum(record["deadLettered"].values()), len(record["filtered"])
         counts = f"{record['received']} received, {record['scored']} scored, {filtered} filtered, {dead} dead"
         return f"ledger {record['member']}: {counts}"
-    best = "  ".join(_best(classifier) for classifier in record["classifiers"]) or record["unscoredReason"] or "-"
+    best = _best(record) or record["unscoredReason"] or "-"
     anomaly = record.get("anomaly") or {}
     strange = f"anomaly {anomaly['score']:.2f}" if anomaly.get("score") is not None else ""
     where = f"{record['ra']:9.5f} {record['dec']:+9.5f}"
     return f"{record['objectId']:<20} {where}  mjd {record['mjd']:.4f} {record['band']:<2} {best}  {strange}".rstrip()
 
 
-def _best(classifier: dict[str, Any]) -> str:
-    if not classifier["classifications"]:
-        return f"{classifier['classifierName']}: {classifier['reason']}"
-    top = max(classifier["classifications"], key=lambda c: float(c["probability"]))
-    known = BY_ID.get(top["classId"])
-    return f"{classifier['classifierName']}: {known.short if known else top['classId']} {top['probability']:.2f}"
+def _best(annotation: dict[str, Any]) -> str:
+    """Return the likeliest class and its branch, with their probabilities; '' where there is none."""
+    if not (found := probabilities(annotation)):
+        return ""
+    best = max(found, key=found.__getitem__)
+    if best not in BY_ID:
+        return f"{best} {found[best]:.2f}"
+    leaf, sums = BY_ID[best], branches(annotation)
+    return f"{leaf.short} {found[best]:.2f} ({BRANCHES[leaf.parent][0]} {sums[leaf.parent]:.2f})"
 
 
 def _save(received: Received, folder: Path) -> None:

@@ -228,10 +228,15 @@ class ClassScores:
     Attributes
     ----------
     name, version, weights_hash : str
+        Of an average, the last one says what it is the average of.
     class_ids : (K,) int
         ELAsTiCC class ids, the order of the columns.
+    prior : (K,) float32
+        How common each class is taken to be: probabilities over prior, made to add up to 1, are those of even classes.
     probabilities, uncertainty : (A, K) float32
         Rows sum to one; NaN rows where ``reason`` is not ''. Uncertainty is one standard deviation.
+    branch_uncertainty : (A, N) float32
+        Of the sums over the branches, `broker.core.taxonomy.over_branches`.
     reason : list of str, (A,)
         '' where scored, else a member of `broker.core.reasons.Unscored`.
     """
@@ -240,8 +245,10 @@ class ClassScores:
     version: str
     weights_hash: str
     class_ids: tuple[int, ...]
+    prior: NDArray[np.float32]
     probabilities: NDArray[np.float32]
     uncertainty: NDArray[np.float32]
+    branch_uncertainty: NDArray[np.float32]
     reason: list[str]
 
 
@@ -255,8 +262,11 @@ class AnomalyScores:
     score : (A,) float32
         Percentile rank in [0, 1] among the card's reference set; NaN where ``reason`` is not ''.
     parts : dict of str to (A,) float32
-        ``forest`` (isolation-forest score) and ``reconstruction`` (mean squared error in error bars).
+        What the score is made of, and what is published beside it: ``forest`` (isolation-forest score),
+        ``reconstruction`` (mean squared error in error bars).
     reason : list of str, (A,)
+    nearest : (A,) int64 or None
+        Id of the known class that the light curve is nearest to, 0 where there is none; None: the model does not say.
     """
 
     name: str
@@ -265,6 +275,7 @@ class AnomalyScores:
     score: NDArray[np.float32]
     parts: dict[str, NDArray[np.float32]]
     reason: list[str]
+    nearest: Ints | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +284,11 @@ class Scores:
 
     classifiers: list[ClassScores]
     anomaly: AnomalyScores | None
+
+    @property
+    def chosen(self) -> ClassScores | None:
+        """The classification that Tocsin goes by: the average of several classifiers, which is the last, or the one."""
+        return self.classifiers[-1] if self.classifiers else None
 
 
 _POINT_COLUMNS = ("mjd", "flux_njy", "flux_err_njy", "band", "kind")

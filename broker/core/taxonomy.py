@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ BRANCHES = {
 """Branches: id to name and the id of the branch above (None: a root)."""
 
 CLASS_IDS = tuple(c.id for c in CLASSES)
+BRANCH_IDS = tuple(BRANCHES)
 BY_ID = {c.id: c for c in CLASSES}
 BY_PLASTICC = {c.plasticc: c for c in CLASSES}
 COMMON = frozenset({2222, 2223, 2224, 2225, 2226})
@@ -79,3 +84,20 @@ def ancestors(class_id: int) -> tuple[int, ...]:
     """
     parent = BY_ID[class_id].parent if class_id in BY_ID else BRANCHES[class_id][1]
     return () if parent is None else (parent, *ancestors(parent))
+
+
+def over_branches(p: NDArray[np.floating], class_ids: Iterable[int] = CLASS_IDS) -> NDArray[np.floating]:
+    """Return what the branches (..., N) hold, in the order of `BRANCH_IDS`: each the sum of its classes.
+
+    Parameters
+    ----------
+    p : (..., K)
+        Probabilities of the classes ``class_ids`` (K,).
+
+    Raises
+    ------
+    KeyError
+        A class is not in the tree.
+    """
+    under = [[branch in ancestors(class_id) for branch in BRANCH_IDS] for class_id in class_ids]
+    return np.asarray(p @ np.array(under, p.dtype))

@@ -3,13 +3,13 @@
 Every file that the same models made has the same columns, whatever survey its rows are of, so a folder of them is one
 table: ``pandas.read_parquet("DIR/annotations")``; a replay that went on with other models has files of two kinds. A
 classifier's columns end with its name without the survey (``gru`` for ``ztf-gru`` and ``lsst-gru``): ``p_snia_gru``;
-``p_snia`` is the mean over the classifiers that answered. A missing number is null.
+``p_snia`` is of the average of the classifiers, or of the only one. A missing number is null.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 import fastavro
 
 from broker.core.bands import SURVEYS
+from broker.core.reading import probabilities
 from broker.core.schemas import OwnSchema
 from broker.core.taxonomy import BY_ID, CLASSES
 
@@ -34,7 +35,7 @@ _LONGS = {
     "n_forced": "summary.nForced", "n_limits": "summary.nLimits", "points_used": "points.used",
     "points_not_finite": "points.notFinite", "points_unknown_band": "points.unknownBand",
     "points_duplicate": "points.duplicate", "points_not_public": "points.notPublic",
-    "source_partition": "source.partition", "source_offset": "source.offset",
+    "source_partition": "source.partition", "source_offset": "source.offset", "nearest_class": "nearestClass",
 }  # fmt: skip
 _DOUBLES = {
     "ra": "ra", "dec": "dec", "mjd": "mjd", "flux": "flux", "flux_err": "fluxErr", "first_mjd": "summary.firstMjd",
@@ -129,27 +130,13 @@ def _row(annotation: Row) -> Row:
         for entry in classifier["classifications"]:
             slug = BY_ID[entry["classId"]].slug
             row[f"p_{slug}_{short}"], row[f"p_err_{slug}_{short}"] = entry["probability"], entry["uncertainty"]
-    row |= {f"p_{BY_ID[class_id].slug}": value for class_id, value in means(annotation).items()}
+    row |= {f"p_{BY_ID[class_id].slug}": value for class_id, value in probabilities(annotation).items()}
     if annotation["anomaly"] is not None:
         row["model_anomaly"] = _model(annotation["anomaly"], "model")
         row |= {f"anomaly_{part}": value for part, value in annotation["anomaly"]["parts"].items()}
     for name, path in _MAPS.items():
         row |= {f"{name}_{band}": value for band, value in _get(annotation, path).items()}
     return row
-
-
-def means(annotation: Mapping[str, Any]) -> dict[int, float]:
-    """Return the mean probability of each class id over the classifiers; none where one of them gave no answer.
-
-    That is what decides about class topics.
-    """
-    answers = [c["classifications"] for c in annotation["classifiers"]]
-    if not answers or not all(answers):
-        return {}
-    total: dict[int, float] = {}
-    for entry in (entry for answer in answers for entry in answer):
-        total[entry["classId"]] = total.get(entry["classId"], 0.0) + entry["probability"] / len(answers)
-    return total
 
 
 def _record(row: Row) -> Row:
@@ -195,7 +182,7 @@ def _some(row: Row, prefix: str, names: Iterable[str]) -> dict[str, float]:
 
 def _get(record: Any, path: str) -> Any:
     for name in path.split("."):
-        record = None if record is None else record[name]
+        record = None if record is None else record.get(name)
     return record
 
 

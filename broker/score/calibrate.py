@@ -6,14 +6,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.core.batch import Floats, Ints
+from broker.score.card import Calibration
 
 Float32s = NDArray[np.float32]
+
+
+def heads(logits: NDArray[np.floating], calibration: Calibration) -> Floats:
+    """Return each head's probabilities (A, H, K) for even classes, of logits (A, H, K), as a card calibrates them."""
+    scaled = np.asarray(logits, dtype=np.float64) / calibration.temperature
+    return _softmax(scaled + np.array(calibration.bias) if calibration.bias else scaled)
+
+
+def mixed(p: NDArray[np.floating], prior: Floats) -> Floats:
+    """Return probabilities (..., K) for classes as common as ``prior`` (K,), of those for even classes (..., K).
+
+    Bayes' rule (Saerens, Latinne & Decaestecker 2002): p × prior, made to add up to 1.
+    """
+    weighed = p * prior
+    return np.asarray(weighed / weighed.sum(axis=-1, keepdims=True))
+
+
+def spread(each: NDArray[np.floating]) -> Floats:
+    """Return the standard deviation (A, K) over heads (A, H, K); 0 for a single head."""
+    return np.asarray(each.std(axis=1, ddof=1) if each.shape[1] > 1 else np.zeros_like(each[:, 0]))
 
 
 def probabilities(
     logits: NDArray[np.floating], temperature: float, prior: Floats | None = None
 ) -> tuple[Float32s, Float32s]:
-    """Return the mean over heads (A, K) of softmax(logits / T + ln prior) and its standard deviation over heads (A, K).
+    """Return the mean over heads (A, K) of softmax(logits / T), and its standard deviation over heads (A, K).
 
     Parameters
     ----------
@@ -22,17 +43,19 @@ def probabilities(
     temperature : float
         Above 1 softens.
     prior : (K,), optional
-        How common the classes are where the probabilities are used; None: even, as in training.
+        How common the classes are where the probabilities are used, see `mixed`: the mean, and each head, are weighed
+        with it. None: even, as in training.
     """
-    scaled = np.asarray(logits, dtype=np.float64) / temperature
-    if prior is not None:
-        scaled += np.log(prior)
-    scaled -= scaled.max(axis=2, keepdims=True)
-    exp = np.exp(scaled)
-    each = exp / exp.sum(axis=2, keepdims=True)
+    each = _softmax(np.asarray(logits, dtype=np.float64) / temperature)
     mean = each.mean(axis=1)
-    spread = each.std(axis=1, ddof=1) if each.shape[1] > 1 else np.zeros_like(mean)
-    return mean.astype(np.float32), spread.astype(np.float32)
+    if prior is not None:
+        each, mean = mixed(each, prior), mixed(mean, prior)
+    return mean.astype(np.float32), spread(each).astype(np.float32)
+
+
+def _softmax(logits: Floats) -> Floats:
+    exp = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(exp / exp.sum(axis=-1, keepdims=True))
 
 
 def flat_log_loss(p: NDArray[np.floating], label: Ints, n_classes: int) -> float:

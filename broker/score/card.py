@@ -38,10 +38,11 @@ class ClassPrior(_Strict):
 
 
 class Calibration(_Strict):
-    """Logits are divided by the temperature before the softmax."""
+    """Logits are divided by the temperature, and the biases (one per class, or none) added, before the softmax."""
 
-    method: Literal["temperature", "none"]
+    method: Literal["temperature", "temperature and bias", "none"]
     temperature: float
+    bias: tuple[float, ...] = ()
     fitted_on: str
 
 
@@ -138,7 +139,7 @@ class Card(_Strict):
 
     def to_json(self) -> str:
         """Return the card as it lies beside the weights."""
-        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(self.model_dump(mode="json", exclude_defaults=True), indent=2, ensure_ascii=False) + "\n"
 
 
 def folder(name: str, root: Path | None = None) -> Path:
@@ -207,6 +208,8 @@ def check(card: Card, name: str) -> None:
     _equal(name, "scalars", card.scalars, scalar_names(card.survey, host=classifier))
     if not card.calibration.temperature > 0:
         raise TocsinError(f"model {name}: the temperature {card.calibration.temperature} is not positive")
+    if len(card.calibration.bias) not in (0, len(card.classes)):
+        raise TocsinError(f"model {name}: {len(card.calibration.bias)} biases for {len(card.classes)} classes")
     if any(not c.prior > 0 for c in card.classes):
         raise TocsinError(f"model {name}: the prior of a class is not positive")
 

@@ -14,9 +14,10 @@ from safetensors.torch import load
 from broker.core.batch import ClassScores, Ints
 from broker.core.errors import TocsinError
 from broker.core.reasons import Unscored
-from broker.models.networks import create
+from broker.core.taxonomy import over_branches
+from broker.models.networks import create, reads
 from broker.score import card as cards
-from broker.score.calibrate import probabilities
+from broker.score.calibrate import heads, mixed, spread
 from broker.score.card import Card
 from broker.score.tensors import Tensors
 
@@ -55,15 +56,19 @@ class Classifier:
         return cls(card, load_network(card, load(cards.read_weights(card, root)), device), device)
 
     def score(self, tensors: Tensors, n_detections: Ints, min_detections: int) -> ClassScores:
-        """Return probabilities (A, K) and their uncertainty; NaN rows where a reason says why."""
-        logits = run(self.network, tensors, self.device)
+        """Return probabilities (A, K) at the card's prior and their uncertainty; NaN rows where a reason says why."""
+        each = heads(run(self.network, tensors, self.device), self.card.calibration)
         prior = np.array([c.prior for c in self.card.classes])
-        p, spread = probabilities(logits, self.card.calibration.temperature, prior)
-        reason = reasons(n_detections < min_detections, ~tensors.finite | ~np.isfinite(p).all(axis=1))
-        unscored = np.array([r != "" for r in reason], dtype=bool)
-        p[unscored], spread[unscored] = np.nan, np.nan
+        p, each = mixed(each.mean(axis=1), prior), mixed(each, prior)
         ids = tuple(c.id for c in self.card.classes)
-        return ClassScores(self.card.name, self.card.version, self.card.weights.sha256, ids, p, spread, reason)
+        reason = reasons(n_detections < min_detections, ~tensors.finite | ~np.isfinite(p).all(axis=1))
+        unscored = np.array([r != "" for r in reason], dtype=bool)[:, None]
+        p, sigma, of_branches = (
+            np.where(unscored, np.nan, x).astype(np.float32)
+            for x in (p, spread(each), spread(over_branches(each, ids)))
+        )
+        names = self.card.name, self.card.version, self.card.weights.sha256
+        return ClassScores(*names, ids, prior.astype(np.float32), p, sigma, of_branches, reason)
 
 
 def load_network(card: Card, tensors: dict[str, torch.Tensor], device: torch.device) -> Any:
@@ -87,8 +92,7 @@ def run(network: Any, tensors: Tensors, device: torch.device) -> NDArray[np.floa
     out = []
     with torch.inference_mode():
         for start in range(0, max(len(tensors), 1), CHUNK):
-            rows = slice(start, start + CHUNK)
-            inputs = (tensors.series[rows], tensors.mask[rows], tensors.scalars[rows])
+            inputs = tensors.inputs(reads(network), slice(start, start + CHUNK))
             out.append(network(*(torch.from_numpy(x).to(device) for x in inputs)).cpu().numpy())
     return np.concatenate(out)
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from broker.core.batch import AnomalyScores, ClassScores, Ints, Scores
 from broker.core.reasons import Unscored
+from broker.core.taxonomy import BRANCH_IDS
+from broker.score.average import average
 from broker.score.scorer import Scorer
 from broker.score.tensors import Tensors
 
@@ -56,8 +58,12 @@ class Shadow:
         classes = []
         for card in (classifier.card for classifier in self.scorer.classifiers):
             ids = tuple(c.id for c in card.classes)
-            empty = np.full((alerts, len(ids)), np.nan, np.float32)
-            classes.append(ClassScores(card.name, card.version, card.weights.sha256, ids, empty, empty, reason))
+            empty, sums = (np.full((alerts, columns), np.nan, np.float32) for columns in (len(ids), len(BRANCH_IDS)))
+            prior = np.array([c.prior for c in card.classes], np.float32)
+            names = card.name, card.version, card.weights.sha256
+            classes.append(ClassScores(*names, ids, prior, empty, empty, sums, reason))
+        if len(classes) > 1:
+            classes.append(average(self.scorer.survey, classes))
         if self.scorer.anomaly is None:
             return Scores(classes, None)
         card = self.scorer.anomaly.card
@@ -67,7 +73,10 @@ class Shadow:
 
 def _shapes(scores: Scores) -> list[tuple[object, ...]]:
     """Return the shapes of an answer: all that could break what the alerts of a batch share."""
-    classes = [(c.class_ids, c.probabilities.shape, c.uncertainty.shape, len(c.reason)) for c in scores.classifiers]
+    classes = [
+        (c.class_ids, c.probabilities.shape, c.uncertainty.shape, c.branch_uncertainty.shape, len(c.reason))
+        for c in scores.classifiers
+    ]
     if (strange := scores.anomaly) is None:
         return [*classes]
     parts = {part.shape for part in strange.parts.values()} - {strange.score.shape}

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from broker.annotate import Findings
 from broker.core.batch import AlertBatch, AnomalyScores, ClassScores, Floats, PacketBatch
 
 Json = dict[str, Any]
+BRANCHES = (2200, 2220, 2230, 2240, 2300, 2320, 2330)
+ABOVE = {2222: (2200, 2220), 2224: (2200, 2220), 2332: (2300, 2330)}
 
 
 def annotation_records(
@@ -27,6 +30,8 @@ def annotation_records(
         _summary(findings),
         _context(alerts, findings),
         _source(alerts, packets),
+        _trees(findings.scores.classifiers, len(alerts)),
+        _nearest(findings.scores.anomaly, len(alerts)),
         strict=True,
     )
     return [
@@ -39,8 +44,10 @@ def annotation_records(
             "context": context,
             "source": source,
             **broker,
+            "trees": trees,
+            "nearestClass": nearest,
         }
-        for alert, classifiers, anomaly, points, summary, context, source in parts
+        for alert, classifiers, anomaly, points, summary, context, source, trees, nearest in parts
     ]
 
 
@@ -98,6 +105,32 @@ def _classifier(scores: ClassScores) -> list[Json]:
         }
         for reason, probabilities, uncertainties in rows
     ]
+
+
+def _trees(classifiers: list[ClassScores], alerts: int) -> list[list[Json]]:
+    return [[_tree(scores, row) for scores in classifiers] for row in range(alerts)]
+
+
+def _tree(scores: ClassScores, row: int) -> Json:
+    if scores.reason[row]:
+        return {"prior": [], "branches": []}
+    branches = [
+        {
+            "classId": branch,
+            "probability": np.float32(
+                sum(p for i, p in zip(scores.class_ids, scores.probabilities[row], strict=True) if branch in ABOVE[i])
+            ),
+            "uncertainty": u,
+        }
+        for branch, u in zip(BRANCHES, _nullable(scores.branch_uncertainty[row]), strict=True)
+    ]
+    return {"prior": scores.prior.tolist(), "branches": branches}
+
+
+def _nearest(scores: AnomalyScores | None, alerts: int) -> list[int | None]:
+    if scores is None or scores.nearest is None:
+        return [None] * alerts
+    return [class_id or None for class_id in scores.nearest.tolist()]
 
 
 def _anomaly(scores: AnomalyScores | None, alerts: int) -> list[Json | None]:

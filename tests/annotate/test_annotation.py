@@ -57,12 +57,14 @@ def findings(rng: np.random.Generator, n: int, classifiers: int, anomaly: bool) 
         return rng.integers(0, 10**6, n)
 
     answers = [
-        ClassScores(f"c{i}", "1", "ab" * 32, (2222, 2224, 64), rng.random((n, 3)).astype(np.float32),
-                    holes(rng, n, 3).astype(np.float32), reasons())
+        ClassScores(f"c{i}", "1", "ab" * 32, (2222, 2224, 2332), rng.random(3).astype(np.float32),
+                    rng.integers(0, 9, (n, 3)).astype(np.float32), holes(rng, n, 3).astype(np.float32),
+                    holes(rng, n, 7).astype(np.float32), reasons())
         for i in range(classifiers)
     ]  # fmt: skip
     parts = {"forest": rng.random(n).astype(np.float32), "reconstruction": rng.random(n).astype(np.float32)}
-    strange = AnomalyScores("a", "1", "cd" * 32, rng.random(n).astype(np.float32), parts, reasons())
+    nearest = rng.choice([0, 2222, 2332], n) if classifiers else None
+    strange = AnomalyScores("a", "1", "cd" * 32, rng.random(n).astype(np.float32), parts, reasons(), nearest)
     return Findings(
         tuple("ugrizy"), Scores(answers, strange if anomaly else None), reasons(), rng.random(n) < 0.5,
         counts(), counts(), counts(), counts(), rng.integers(0, 99, (n, 3)), holes(rng, n), holes(rng, n),
@@ -70,7 +72,9 @@ def findings(rng: np.random.Generator, n: int, classifiers: int, anomaly: bool) 
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("n", "classifiers", "anomaly"), [(40, 2, True), (1, 1, False), (7, 0, True), (0, 1, True)])
+@pytest.mark.parametrize(
+    ("n", "classifiers", "anomaly"), [(40, 2, True), (1, 1, False), (7, 0, True), (0, 1, True), (9, 0, False)]
+)
 def test_messages_equal_what_fastavro_writes(n: int, classifiers: int, anomaly: bool) -> None:
     rng = np.random.default_rng(n)
     alerts, found = alert_batch(rng, n), findings(rng, n, classifiers, anomaly)
@@ -80,10 +84,11 @@ def test_messages_equal_what_fastavro_writes(n: int, classifiers: int, anomaly: 
     )  # fmt: skip
     made = messages(alerts, packets, found, version="0.1.0", published_ms=1_763_800_000_001)
     expected = annotation_records(alerts, packets, found, version="0.1.0", published_ms=1_763_800_000_001)
+    written = schema(found.scores)
     assert len(made) == n
     for message, record in zip(made, expected, strict=True):
-        assert message == schema().encode(record)
-        assert schemas.decode(message, list(schema().headers), "annotation")["objectId"] == record["objectId"]
+        assert message == written.encode(record)
+        assert schemas.decode(message, list(written.headers), "annotation")["objectId"] == record["objectId"]
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1))
@@ -96,5 +101,8 @@ def test_longs_are_avros(values: list[int]) -> None:
     assert column.lengths.sum() == len(column.data)
 
 
-def test_the_encoder_writes_the_newest_schema() -> None:
-    assert schema() == schemas.latest("annotation")
+def test_the_encoder_writes_the_oldest_schema_that_says_all() -> None:
+    rng = np.random.default_rng(0)
+    assert schema(findings(rng, 1, 1, False).scores) == schemas.latest("annotation")
+    assert schema(findings(rng, 1, 0, True).scores) == schemas.latest("annotation")
+    assert schema(Scores([], None)).version == "1.0"

@@ -25,12 +25,13 @@ def annotation(
     ids = {c.slug: c.id for c in CLASSES}
     classifiers = [
         {
+            "classifierName": name,
             "reason": None if p else "bad_fit",
             "classifications": [
                 {"classId": ids[slug], "probability": x} for slug, x in zip(("snia", "snii"), p, strict=False)
             ],
         }
-        for p in (answers or {}).values()
+        for name, p in (answers or {}).items()
     ]
     scored = any(answers.values()) if answers else anomaly is not None
     return {

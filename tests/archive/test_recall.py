@@ -27,8 +27,8 @@ def annotation(
     after_s: float = 1.0, reason: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     answers = [
-        {"classifications": [{"classId": k, "probability": p} for k, p in answer.items()]}
-        for answer in (first, first if second is None else second)
+        {"classifierName": name, "classifications": [{"classId": k, "probability": p} for k, p in answer.items()]}
+        for name, answer in (("first", first), ("second", first if second is None else second))
     ]
     return {
         "survey": "ztf", "alertId": alert_id, "classifiers": answers, "anomaly": {"score": anomaly},

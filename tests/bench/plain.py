@@ -102,7 +102,7 @@ class Plain:
         self.seen.add(int(alert.alert_id[0]))
         now = time.time_ns() // 1_000_000
         record = annotation_records(alert, packet, findings, version=__version__, published_ms=now)[0]
-        value, key = annotation_schema().encode(record), alert.object_id[0].encode()
+        value, key = annotation_schema(findings.scores).encode(record), alert.object_id[0].encode()
         return [(topic, key, value) for topic in self._copies(findings.scores)]
 
     def _findings(self, alert: AlertBatch, curve: LightCurves) -> Findings:
@@ -134,10 +134,9 @@ class Plain:
 
     def _copies(self, scores: Scores) -> list[str]:
         found = [self.topics.all(self.survey)]
-        if scores.classifiers:
-            mean = np.mean([c.probabilities[0] for c in scores.classifiers], axis=0)
-            ids = scores.classifiers[0].class_ids
-            found += [self.topics.of_class(self.survey, BY_ID[ids[k]].slug) for k in np.flatnonzero(mean > CLASS_TOPIC)]
+        if scores.chosen is not None:
+            ids, p = scores.chosen.class_ids, scores.chosen.probabilities[0]
+            found += [self.topics.of_class(self.survey, BY_ID[ids[k]].slug) for k in np.flatnonzero(p > CLASS_TOPIC)]
         if scores.anomaly is not None and scores.anomaly.score[0] > ANOMALY_TOPIC:
             found.append(self.topics.anomaly(self.survey))
         return found
