@@ -14,6 +14,7 @@ _HERE = "broker.models.transients.protocols."
 
 PROTOCOLS = {
     "D": f"{_HERE}plasticc:PROTOCOL",
+    "F": f"{_HERE}early:PROTOCOL",
 }
 """Name to module and attribute; `tocsin evaluate` lists them in this order."""
 

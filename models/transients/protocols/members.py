@@ -98,7 +98,8 @@ def heads(row: str, parts: Split, part: int, judged: Examples, host: bool, conte
 def logits(row: str, parts: Split, part: int, judged: Examples, host: bool, context: Context) -> NDArray[np.floating]:
     """Return logits (n, H, K) of one member, trained now or found in the cache."""
     if row == "gbm":
-        return boosting.logits(parts.training(part), judged, host)
+        kept = context.cache / "checkpoints" / "plasticc" / f"gbm-seed{parts.seed}-fold{part}-{host}.pickle"
+        return boosting.logits(parts.training(part), judged, host, kept)
     return train.predict(network(row, parts, part, context), judged, host)
 
 

@@ -1,0 +1,114 @@
+"""Protocol F: the networks of protocol D on their held-out curves, cut at some days after the first detection."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from broker.core.batch import Floats, Kind, LightCurves
+from broker.core.taxonomy import CLASSES
+from broker.models.transients import augment
+from broker.models.transients.data import Labelled
+from broker.models.transients.examples import HISTORY_D, Examples, to_examples
+from broker.models.transients.protocols import members, plasticc, plots
+from broker.models.transients.protocols.unit import Column, Context, Protocol, Result, Unit
+from broker.score.window import GridRule
+
+DAYS = (0, 2, 5, 10, 20, 40)
+FIGURES = ("macro_auc", "flat_log_loss", "accuracy")
+GOALS = {2: ("≥ 0.93", "0.95 (RAPID, own simulation)"), 40: ("≥ 0.975", "0.98 (RAPID)")}
+
+
+def cut(objects: Labelled, days: tuple[int, ...] = DAYS) -> Examples:
+    """Return each object as its alert shows it some days after the first detection: D examples of each object.
+
+    The examples of one cut stand together; ``version`` is the cut's place in ``days``. A packet holds 365 days.
+    """
+    first = first_detection(objects.curves)
+    seen = np.flatnonzero(np.isfinite(first))
+    rows, version = np.tile(seen, len(days)), np.repeat(np.arange(len(days)), len(seen))
+    tiled = objects.take(rows)
+    curves = augment.as_packet(tiled.curves, first[rows] + np.array(days)[version], HISTORY_D["lsst"])
+    made = to_examples(curves, "lsst", GridRule(), tiled.host_z, tiled.host_z_err)
+    detected = np.add.reduceat(curves.kind == Kind.DETECTION, curves.offsets[:-1], dtype=np.int64)
+    return Examples(made, tiled.label, tiled.object_id, version, detected)
+
+
+def first_detection(curves: LightCurves) -> Floats:
+    """Return the MJD (A,) of the first detection of each curve; NaN without one."""
+    out = np.full(len(curves), np.nan)
+    rows = np.flatnonzero(curves.kind == Kind.DETECTION)[::-1]
+    # Points are sorted in time, so from the end the last assignment to a curve is the earliest.
+    out[np.repeat(np.arange(len(curves)), curves.counts)[rows]] = curves.mjd[rows]
+    return out
+
+
+def units(row: str) -> tuple[Unit, ...]:
+    """Return the five folds of a row."""
+    return tuple(replace(unit, protocol="F") for unit in plasticc.units(row))
+
+
+def run(unit: Unit, context: Context) -> Result:
+    """Judge a fold's networks of protocol D on cut curves; they are trained where the cache has them not."""
+    begun = time.monotonic()
+    parts = members.split(unit.seed, context)
+    held = cut(parts.held_objects(unit.part))
+    metrics: dict[str, float] = {}
+    curves: dict[str, list[float]] = {}
+    for inputs, host in plasticc.INPUTS.items():
+        p = members.heads(unit.row, parts, unit.part, held, host, context).mean(axis=1)
+        at = [plasticc.figures(p[held.version == k], held.label[held.version == k]) for k in range(len(DAYS))]
+        for day, found in zip(DAYS, at, strict=True):
+            metrics |= {f"{name}.{inputs}.{day}": round(found[name], 5) for name in FIGURES}
+        areas = [f"auc_{c.slug}" for c in CLASSES]
+        curves |= {f"{name}.{inputs}": [round(found[name], 4) for found in at] for name in areas if name in at[0]}
+    command = f"tocsin evaluate F --row {unit.row}"
+    return {"metrics": metrics, "curves": curves, "command": command, "seconds": round(time.monotonic() - begun, 1)}
+
+
+def draw(found: Mapping[Unit, Result], folder: Path) -> list[tuple[str, str]]:
+    """Draw the areas per class of the average, or of the first row there is, and the macro areas of all rows."""
+    rows = list(dict.fromkeys(unit.row for unit in found))
+    row = "average" if "average" in rows else rows[0]
+    out = []
+    for inputs, word in (("host_z", "with the host's redshift"), ("no_host_z", "without")):
+        of_row = [result for unit, result in found.items() if unit.row == row]
+        lines = {c.short: np.mean([r["curves"][f"auc_{c.slug}.{inputs}"] for r in of_row], axis=0) for c in CLASSES}
+        plots.early_curves(folder / f"classes-{inputs}.svg", DAYS, lines, "one-vs-rest AUC")
+        out.append((f"classes-{inputs}.svg", f"{row}, {word}: area under the ROC curve per class, mean of the folds"))
+    macro = {
+        f"{name}, {inputs.replace('_', ' ')}": [_mean(found, name, f"macro_auc.{inputs}.{day}") for day in DAYS]
+        for name in rows
+        for inputs in plasticc.INPUTS
+    }
+    plots.early_curves(folder / "macro.svg", DAYS, macro, "macro one-vs-rest AUC")
+    return [("macro.svg", "Macro one-vs-rest AUC of every row, mean of the folds"), *out]
+
+
+def _mean(found: Mapping[Unit, Result], row: str, metric: str) -> float:
+    return float(np.mean([result["metrics"][metric] for unit, result in found.items() if unit.row == row]))
+
+
+PROTOCOL = Protocol(
+    name="F",
+    title="PLAsTiCC training set, 5-fold, cut 0 to 40 days after the first detection",
+    about=(
+        "Protocol D's networks, trained once on whole and cut curves, not again, on the curves of the fold that they "
+        "have not seen, cut at 0, 2, 5, 10, 20 and 40 days after the first detection: what an alert then holds, forced "
+        "photometry of the 365 days before included. Figures are means over the 14 classes of the one-vs-rest area "
+        "under the ROC curve. Same folds, seed 1."
+    ),
+    columns=tuple(
+        Column(f"macro_auc.{inputs}.{day}", f"+{day} d, {word}", *reversed(GOALS.get(day, ("", ""))))
+        for inputs, word in (("host_z", "host z"), ("no_host_z", "no host z"))
+        for day in DAYS
+    ),
+    rows=plasticc.ROWS,
+    units=units,
+    run=run,
+    plots=draw,
+)
