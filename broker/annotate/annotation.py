@@ -24,7 +24,7 @@ from broker.annotate.columns import (
 )
 from broker.core.batch import AlertBatch, AnomalyScores, ClassScores, Floats, Ints, PacketBatch, Scores
 from broker.core.schemas import OwnSchema, frame_prefix, versions
-from broker.core.taxonomy import BRANCH_IDS, over_branches
+from broker.core.taxonomy import BRANCH_IDS, RARE, over_branches
 
 END = b"\0"  # of an array or a map; also an empty one
 NAME = "tocsin"
@@ -172,14 +172,30 @@ def _anomaly(scores: AnomalyScores | None, rows: int) -> Column:
 
 def _of_1_1(scores: Scores, rows: int) -> tuple[Column, ...]:
     """Return the fields that version 1.1 adds."""
-    nearest = scores.anomaly.nearest if scores.anomaly is not None else None
-    nearest = np.zeros(rows, np.int64) if nearest is None else nearest
+    nearest = _nearest(scores, rows)
     trees = [_tree(c, rows) for c in scores.classifiers]
     count = longs([len(trees)]).data.tobytes() if trees else b""
     return (
         joined(constant(count, rows), *trees, constant(END, rows)),
         nullable(longs(nearest), nearest != 0),
     )
+
+
+def _nearest(scores: Scores, rows: int) -> Ints:
+    """Return the class (A,) that an alert with an anomaly score is nearest to, 0 for none.
+
+    Where the anomaly's model does not say, it is the likeliest class that is not `RARE`.
+    """
+    strange, chosen = scores.anomaly, scores.chosen
+    if strange is None or (strange.nearest is None and chosen is None):
+        return np.zeros(rows, np.int64)
+    scored = np.array([not reason for reason in strange.reason])
+    if strange.nearest is not None:
+        return np.where(scored, strange.nearest, 0)
+    assert chosen is not None  # for mypy
+    ids = np.array(chosen.class_ids)
+    likeliest = np.where(np.isin(ids, list(RARE)), -1.0, chosen.probabilities).argmax(axis=1)
+    return np.where(scored & np.array([not reason for reason in chosen.reason]), ids[likeliest], 0)
 
 
 def _tree(scores: ClassScores, rows: int) -> Column:

@@ -266,7 +266,8 @@ class AnomalyScores:
         ``reconstruction`` (mean squared error in error bars).
     reason : list of str, (A,)
     nearest : (A,) int64 or None
-        Id of the known class that the light curve is nearest to, 0 where there is none; None: the model does not say.
+        Id of the known class that the light curve is nearest to, 0 where there is none; None: the model does not say,
+        and the likeliest class that is not rare is published.
     """
 
     name: str

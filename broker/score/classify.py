@@ -63,12 +63,12 @@ class Classifier:
         ids = tuple(c.id for c in self.card.classes)
         reason = reasons(n_detections < min_detections, ~tensors.finite | ~np.isfinite(p).all(axis=1))
         unscored = np.array([r != "" for r in reason], dtype=bool)[:, None]
-        p, sigma, of_branches = (
+        published = [
             np.where(unscored, np.nan, x).astype(np.float32)
             for x in (p, spread(each), spread(over_branches(each, ids)))
-        )
+        ]
         names = self.card.name, self.card.version, self.card.weights.sha256
-        return ClassScores(*names, ids, prior.astype(np.float32), p, sigma, of_branches, reason)
+        return ClassScores(*names, ids, prior.astype(np.float32), published[0], published[1], published[2], reason)
 
 
 def load_network(card: Card, tensors: dict[str, torch.Tensor], device: torch.device) -> Any:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from broker.core.batch import ClassScores, Floats, Interpolated, Ints, LightCurves, Scores
 from broker.core.errors import TocsinError
-from broker.core.taxonomy import RARE
 from broker.score import card as cards
 from broker.score.anomaly import Anomaly
 from broker.score.average import average
@@ -123,27 +121,15 @@ class Scorer:
             With the host's scalars.
         n_detections : (A,) int64
         """
-        scores = Scores(self.classify(tensors, n_detections), None)
+        classes = self.classify(tensors, n_detections)
         if self.anomaly is None:
-            return scores
-        strange = self.anomaly.score(without_host(tensors), n_detections, self.min_detections_anomaly)
-        if strange.nearest is None:
-            strange = replace(strange, nearest=_nearest(scores.chosen))
-        return replace(scores, anomaly=strange)
+            return Scores(classes, None)
+        return Scores(classes, self.anomaly.score(without_host(tensors), n_detections, self.min_detections_anomaly))
 
     def classify(self, tensors: Tensors, n_detections: Ints) -> list[ClassScores]:
         """Return every classifier's answer for A alerts, and of several their average as the last."""
         found = [c.score(tensors, n_detections, self.min_detections_classify) for c in self.classifiers]
         return [*found, average(self.survey, found)] if len(found) > 1 else found
-
-
-def _nearest(chosen: ClassScores | None) -> Ints | None:
-    """Return the likeliest class (A,) that is not `RARE`, 0 where a reason says why there is none; None: no answer."""
-    if chosen is None:
-        return None
-    ordinary = np.array([class_id not in RARE for class_id in chosen.class_ids])
-    likeliest = np.where(ordinary, chosen.probabilities, -1.0).argmax(axis=1)
-    return np.where([not reason for reason in chosen.reason], np.array(chosen.class_ids)[likeliest], 0)
 
 
 def choose_device(name: str) -> torch.device:

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.annotate import Findings
-from broker.core.batch import AlertBatch, AnomalyScores, ClassScores, Floats, PacketBatch
+from broker.core.batch import AlertBatch, AnomalyScores, ClassScores, Floats, PacketBatch, Scores
 
 Json = dict[str, Any]
 BRANCHES = (2200, 2220, 2230, 2240, 2300, 2320, 2330)
-ABOVE = {2222: (2200, 2220), 2224: (2200, 2220), 2332: (2300, 2330)}
+ABOVE = {2222: (2200, 2220), 2242: (2200, 2240), 2332: (2300, 2330)}
 
 
 def annotation_records(
@@ -31,7 +31,7 @@ def annotation_records(
         _context(alerts, findings),
         _source(alerts, packets),
         _trees(findings.scores.classifiers, len(alerts)),
-        _nearest(findings.scores.anomaly, len(alerts)),
+        _nearest(findings.scores, len(alerts)),
         strict=True,
     )
     return [
@@ -127,10 +127,20 @@ def _tree(scores: ClassScores, row: int) -> Json:
     return {"prior": scores.prior.tolist(), "branches": branches}
 
 
-def _nearest(scores: AnomalyScores | None, alerts: int) -> list[int | None]:
-    if scores is None or scores.nearest is None:
-        return [None] * alerts
-    return [class_id or None for class_id in scores.nearest.tolist()]
+def _nearest(scores: Scores, alerts: int) -> list[int | None]:
+    return [_nearest_of(scores, row) for row in range(alerts)]
+
+
+def _nearest_of(scores: Scores, row: int) -> int | None:
+    if scores.anomaly is None or scores.anomaly.reason[row]:
+        return None
+    if scores.anomaly.nearest is not None:
+        return int(scores.anomaly.nearest[row]) or None
+    if not scores.classifiers or scores.classifiers[-1].reason[row]:
+        return None
+    last = scores.classifiers[-1]
+    found = dict(zip(last.class_ids, last.probabilities[row].tolist(), strict=True))
+    return max((i for i in found if i not in (2242, 2243, 2232)), key=found.__getitem__)
 
 
 def _anomaly(scores: AnomalyScores | None, alerts: int) -> list[Json | None]:

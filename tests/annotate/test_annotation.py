@@ -49,7 +49,7 @@ def alert_batch(rng: np.random.Generator, n: int) -> AlertBatch:
     )
 
 
-def findings(rng: np.random.Generator, n: int, classifiers: int, anomaly: bool) -> Findings:
+def findings(rng: np.random.Generator, n: int, classifiers: int, anomaly: bool, says_nearest: bool = False) -> Findings:
     def reasons() -> list[str]:
         return [str(r) for r in rng.choice(["", "bogus", "too_few_detections"], n)]
 
@@ -57,13 +57,13 @@ def findings(rng: np.random.Generator, n: int, classifiers: int, anomaly: bool) 
         return rng.integers(0, 10**6, n)
 
     answers = [
-        ClassScores(f"c{i}", "1", "ab" * 32, (2222, 2224, 2332), rng.random(3).astype(np.float32),
+        ClassScores(f"c{i}", "1", "ab" * 32, (2222, 2242, 2332), rng.random(3).astype(np.float32),
                     rng.integers(0, 9, (n, 3)).astype(np.float32), holes(rng, n, 3).astype(np.float32),
                     holes(rng, n, 7).astype(np.float32), reasons())
         for i in range(classifiers)
     ]  # fmt: skip
     parts = {"forest": rng.random(n).astype(np.float32), "reconstruction": rng.random(n).astype(np.float32)}
-    nearest = rng.choice([0, 2222, 2332], n) if classifiers else None
+    nearest = rng.choice([0, 2222, 2332], n) if says_nearest else None
     strange = AnomalyScores("a", "1", "cd" * 32, rng.random(n).astype(np.float32), parts, reasons(), nearest)
     return Findings(
         tuple("ugrizy"), Scores(answers, strange if anomaly else None), reasons(), rng.random(n) < 0.5,
@@ -73,11 +73,20 @@ def findings(rng: np.random.Generator, n: int, classifiers: int, anomaly: bool) 
 
 
 @pytest.mark.parametrize(
-    ("n", "classifiers", "anomaly"), [(40, 2, True), (1, 1, False), (7, 0, True), (0, 1, True), (9, 0, False)]
+    ("n", "classifiers", "anomaly", "says_nearest"),
+    [
+        (40, 2, True, True),
+        (41, 2, True, False),
+        (1, 1, False, False),
+        (7, 0, True, False),
+        (8, 0, True, True),
+        (0, 1, True, False),
+        (9, 0, False, False),
+    ],
 )
-def test_messages_equal_what_fastavro_writes(n: int, classifiers: int, anomaly: bool) -> None:
+def test_messages_equal_what_fastavro_writes(n: int, classifiers: int, anomaly: bool, says_nearest: bool) -> None:
     rng = np.random.default_rng(n)
-    alerts, found = alert_batch(rng, n), findings(rng, n, classifiers, anomaly)
+    alerts, found = alert_batch(rng, n), findings(rng, n, classifiers, anomaly, says_nearest)
     packets = PacketBatch(
         [b""] * n, [f"topic{i}" for i in range(n)], np.arange(n, dtype=np.int32), np.arange(n) + 2**40,
         np.full(n, -1), 1_763_800_000_000,
