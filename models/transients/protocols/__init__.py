@@ -15,6 +15,7 @@ _HERE = "broker.models.transients.protocols."
 PROTOCOLS = {
     "D": f"{_HERE}plasticc:PROTOCOL",
     "F": f"{_HERE}early:PROTOCOL",
+    "calibration": f"{_HERE}calibration:PROTOCOL",
 }
 """Name to module and attribute; `tocsin evaluate` lists them in this order."""
 
