@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -153,9 +155,17 @@ def _figure(path: Path, size: tuple[float, float]) -> Iterator[Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    style = {"svg.hashsalt": "tocsin", "svg.fonttype": "none", "axes.prop_cycle": cycler(color=COLOURS)}
+    style = {
+        "svg.hashsalt": "tocsin",
+        "svg.fonttype": "none",
+        "font.sans-serif": ["DejaVu Sans"],  # every text of the file repeats the list
+        "axes.prop_cycle": cycler(color=COLOURS),
+    }
     with mpl.rc_context(style):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
-        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+        drawn = io.StringIO()
+        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
+    # A hundredth of a point is finer than any screen, and halves the file.
+    path.write_text(re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", drawn.getvalue()))
