@@ -172,16 +172,16 @@ def _anomaly(scores: AnomalyScores | None, rows: int) -> Column:
 
 def _of_1_1(scores: Scores, rows: int) -> tuple[Column, ...]:
     """Return the fields that version 1.1 adds."""
-    nearest = _nearest(scores, rows)
+    known = nearest(scores, rows)
     trees = [_tree(c, rows) for c in scores.classifiers]
     count = longs([len(trees)]).data.tobytes() if trees else b""
     return (
         joined(constant(count, rows), *trees, constant(END, rows)),
-        nullable(longs(nearest), nearest != 0),
+        nullable(longs(known), known != 0),
     )
 
 
-def _nearest(scores: Scores, rows: int) -> Ints:
+def nearest(scores: Scores, rows: int) -> Ints:
     """Return the class (A,) that an alert with an anomaly score is nearest to, 0 for none.
 
     Where the anomaly's model does not say, it is the likeliest class that is not `RARE`.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from broker.annotate.annotation import nearest
 from broker.core.bands import SURVEYS
 from broker.core.batch import Floats, Ints, LightCurves, Scores
 from broker.core.reasons import Unscored
@@ -131,9 +132,8 @@ def _columns(scores: Scores, known: Ints, place: Ints, why: list[str]) -> Column
     if strange is not None:
         out["anomaly"] = _spread(strange.score, known, place, n)
         out |= {f"anomaly_{name}": _spread(part, known, place, n) for name, part in strange.parts.items()}
-        if strange.nearest is not None:
-            names = [BY_ID[class_id].slug if class_id in BY_ID else "" for class_id in strange.nearest.tolist()]
-            out["anomaly_nearest"] = _texts(names, known, place, [""] * n)
+        names = [BY_ID[i].slug if i in BY_ID else "" for i in nearest(scores, len(strange.score)).tolist()]
+        out["anomaly_nearest"] = _texts(names, known, place, [""] * n)
     reasons = [answer.reason for answer in (chosen, strange) if answer is not None]
     out["reason"] = _texts(reasons[0], known, place, why)
     if len(reasons) > 1:
