@@ -1,4 +1,4 @@
-"""Artefacts first: what the survey calls bogus, and solar-system objects, reach neither a class topic nor the anomalies.
+"""Artefacts first: what the survey calls bogus, and the solar system, reach neither a class topic nor the anomalies.
 
 Every threshold is below what a score can be, so that each scored alert is on the anomaly topic and on all class topics.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +27,7 @@ NOT_REAL = 0.3
 
 @pytest.fixture(scope="module", params=sorted(PACKETS))
 def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, list[Any]]:
-    """Return the annotations of a night of one survey by topic, and the truth about its packets as a topic ``truth``."""
+    """Return the annotations of a night of one survey by topic, and the truth about its packets as ``truth``."""
     folder = tmp_path_factory.mktemp("cache")
     simulate.install_schema(folder / "schemas")
     pipeline = assemble.pipeline(load(None, {"run.cache_dir": folder}), Recorded())

@@ -10,6 +10,7 @@ import pytest
 
 from broker.archive import read, simulate
 from broker.cli import assemble
+from broker.client import branches, chosen, even
 from broker.core import schemas
 from broker.core.batch import FilePacket, PacketBatch
 from broker.core.config import load
@@ -19,6 +20,7 @@ from broker.core.reasons import Outcome
 from broker.deliver.suspects import Suspects
 from broker.deliver.types import Intake
 from broker.pipeline import Cuts, Pipeline, Recent
+from broker.score import Scorer
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +98,41 @@ def numbers(annotation: dict[str, object]) -> list[float]:
     classes = [e["probability"] for c in annotation["classifiers"] for e in c["classifications"]]  # type: ignore[attr-defined]
     strange = annotation["anomaly"]["score"]  # type: ignore[index]
     return [*classes, -1.0 if strange is None else strange]
+
+
+def test_branches_are_the_sums_of_their_classes(pipeline: Pipeline, night: list[bytes]) -> None:
+    scored = [a for a in annotations(pipeline(batch(night))).values() if not chosen(a)["reason"]]  # type: ignore[index]
+    assert len(scored) > 50
+    for annotation in scored:
+        written = {b["classId"]: b for b in annotation["trees"][-1]["branches"]}  # type: ignore[index]
+        assert {i: b["probability"] for i, b in written.items()} == pytest.approx(branches(annotation), abs=1e-5)
+        assert written[2200]["probability"] + written[2300]["probability"] == pytest.approx(1.0, abs=1e-5)
+        # Of two branches that are everything, one is as uncertain as the other.
+        assert written[2200]["uncertainty"] == pytest.approx(written[2300]["uncertainty"], abs=1e-5)
+
+
+def test_even_is_what_models_with_an_even_prior_publish(pipeline: Pipeline, night: list[bytes]) -> None:
+    published, flat = (annotations(step(batch(night))) for step in (pipeline, with_even_prior(pipeline)))
+    for row, annotation in published.items():
+        for classifier in annotation["classifiers"]:  # type: ignore[attr-defined]
+            (same,) = (c for c in flat[row]["classifiers"] if c["classifierName"] == classifier["classifierName"])  # type: ignore[attr-defined]
+            expected = {e["classId"]: e["probability"] for e in same["classifications"]}
+            if classifier["reason"]:
+                continue
+            assert even(annotation, classifier["classifierName"]) == pytest.approx(expected, rel=1e-4, abs=1e-9)
+
+
+def with_even_prior(pipeline: Pipeline) -> Pipeline:
+    def changed(scorer: Scorer) -> Scorer:
+        cards = [c.card for c in scorer.classifiers]
+        flat = [
+            card.model_copy(update={"classes": tuple(c.model_copy(update={"prior": 1 / 14}) for c in card.classes)})
+            for card in cards
+        ]
+        members = tuple(replace(c, card=card) for c, card in zip(scorer.classifiers, flat, strict=True))
+        return replace(scorer, classifiers=members)
+
+    return replace(pipeline, scorers={survey: changed(scorer) for survey, scorer in pipeline.scorers.items()})
 
 
 def test_probabilities_add_up_to_one(pipeline: Pipeline, night: list[bytes]) -> None:
