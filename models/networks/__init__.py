@@ -10,6 +10,11 @@ from typing import Any
 NETWORKS = {
     "gru": "broker.models.networks.gru:Gru",
     "transformer": "broker.models.networks.transformer:Transformer",
+    "t2": "broker.models.networks.t2:T2",
+    "lstm": "broker.models.networks.lstm:Lstm",
+    "phased": "broker.models.networks.phased:Phased",
+    "supernnova": "broker.models.networks.supernnova:SuperNnova",
+    "timemod": "broker.models.networks.timemod:TimeModulated",
     "vrae": "broker.models.networks.vrae:Vrae",
 }
 """Name to module and class. A network's module has a ``Config`` dataclass beside it."""
@@ -46,10 +51,20 @@ def create(name: str, config: Mapping[str, Any]) -> Any:
     ValueError
         No such network, or a field that its configuration does not have.
     """
-    module = _module(name)
     if unknown := set(config) - settings(name):
         raise ValueError(f"the network {name} has no setting {', '.join(sorted(unknown))}")
-    return getattr(module, NETWORKS[name].split(":")[1])(module.Config(**config))
+    return class_of(name)(_module(name).Config(**config))
+
+
+def class_of(name: str) -> Any:
+    """Return a network's class.
+
+    Raises
+    ------
+    ValueError
+        No such network.
+    """
+    return getattr(_module(name), NETWORKS[name].split(":")[1])
 
 
 def _module(name: str) -> Any:

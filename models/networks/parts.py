@@ -75,6 +75,48 @@ def pool(x: Tensor, mask: Tensor) -> Tensor:
     return torch.cat((mean, torch.where(mask.any(dim=1, keepdim=True), top, 0.0)), dim=1)
 
 
+class Locked(nn.Module):
+    """Dropout with one mask per curve, the same at all its times (Gal & Ghahramani 2016), that serving goes on with.
+
+    In training a mask is drawn per curve. Serving uses the same H masks for every alert and every night, so an alert's
+    answer depends on nothing but the alert; their spread is the uncertainty.
+
+    Parameters
+    ----------
+    width, draws : int
+        W of what is dropped; masks H.
+    dropout : float
+    seed : int
+        Of the masks, which are buffers ``masks`` (H, W): they travel with the weights.
+    """
+
+    masks: Tensor
+
+    def __init__(self, width: int, draws: int, dropout: float, seed: int) -> None:
+        super().__init__()
+        self.dropout = dropout
+        generator = torch.Generator().manual_seed(seed)
+        kept = torch.rand(draws, width, generator=generator) >= dropout
+        self.register_buffer("masks", kept.to(torch.get_default_dtype()) / (1.0 - dropout))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (A, N, W) of x in training; else of x (H A, N, W), mask by mask."""
+        if self.training:
+            return x * nn.functional.dropout(torch.ones_like(x[:, :1]), self.dropout)
+        return x * self.masks.repeat_interleave(len(x) // len(self.masks), dim=0).unsqueeze(1)
+
+
+def recur(cell: nn.LSTM, x: Tensor, mask: Tensor) -> Tensor:
+    """Return the states (A, N, W) of a recurrent layer over `compact` x (A, N, C); 0 where mask (A, N) is false.
+
+    Backwards, too, it begins with what is there.
+    """
+    lengths = mask.sum(dim=1).clamp(min=1).cpu()
+    packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    states, _ = nn.utils.rnn.pad_packed_sequence(cell(packed)[0], batch_first=True, total_length=x.shape[1])
+    return torch.where(mask.unsqueeze(-1), states, 0.0)
+
+
 def compact(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Return x (A, N, C) and mask (A, N) with what is there moved to the front, in its order, and the rest 0.
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from torch import Tensor
 
 from broker.core.batch import Ints
 from broker.core.taxonomy import CLASSES
-from broker.models.networks import create, reads, settings
+from broker.models.networks import class_of, create, reads, settings
 from broker.models.transients.examples import Examples
+from broker.models.transients.perturb import PERTURB
 from broker.score.classify import run
 from broker.score.tensors import HOST, hide_host
 
@@ -41,6 +42,12 @@ class Recipe:
     noise : float
         Standard deviation of noise on the scaled scalars.
     seed : int
+    focal : float
+        Exponent γ of the focal loss (Lin et al. 2017; Burhanudin et al. 2021): what is known well counts less.
+    perturb : str
+        Key of `broker.models.transients.perturb.PERTURB`: what happens to a batch of epochs; '' for nothing.
+    share : float
+        Share of the examples that an epoch draws.
     """
 
     network: str
@@ -51,21 +58,29 @@ class Recipe:
     hide_host: float = 0.5
     noise: float = 0.05
     seed: int = 0
+    # Not told by repr: checkpoints are named after it, and those of recipes without these go on to be found.
+    focal: float = field(default=0.0, repr=False)
+    perturb: str = field(default="", repr=False)
+    share: float = field(default=1.0, repr=False)
 
 
-def fit(examples: Examples, recipe: Recipe, checkpoint: Path, report: Report) -> Any:
+def fit(
+    examples: Examples, recipe: Recipe, checkpoint: Path, report: Report, begin: Mapping[str, Tensor] | None = None
+) -> Any:
     """Return a network trained on the examples, in evaluation mode.
 
     Parameters
     ----------
     checkpoint : Path
         Where the state is kept after every epoch; an existing one is continued, a finished one returned at once.
+    begin : mapping, optional
+        Weights to begin with, of the same network trained on something else; the scaling is the examples' own.
     """
-    network, optimiser = _start(examples, recipe)
+    network, optimiser = _start(examples, recipe, begin or {})
     done = resume(network, optimiser, checkpoint)
     balance = _Balance.of(examples.label)
-    votes = _votes(examples.object_id, network.heads.first.shape[0], recipe.seed)
-    steps = math.ceil(len(examples) / recipe.batch)
+    votes = _votes(examples.object_id, _heads(network), recipe.seed)
+    steps = math.ceil(recipe.share * len(examples) / recipe.batch)
     for epoch in range(done, recipe.epochs):
         rng = np.random.default_rng((recipe.seed, epoch))
         torch.manual_seed(int(rng.integers(2**31)))
@@ -99,6 +114,8 @@ def one_cycle(done: float) -> float:
 def sizes(network: str, examples: Examples) -> dict[str, int]:
     """Return the fields of a classifier's ``Config`` that the data fix."""
     _, times, channels = examples.tensors.series.shape
+    if reads(class_of(network)) == "epochs":
+        channels = examples.tensors.inputs("epochs", slice(0))[0].shape[2]
     scalars = examples.tensors.scalars.shape[1]
     fixed = {"channels": channels, "times": times, "scalars": scalars, "classes": len(CLASSES)}
     return {name: value for name, value in fixed.items() if name in settings(network)}
@@ -144,27 +161,46 @@ def _batch_loss(
     noise = torch.randn(scalars.shape[0], scalars.shape[1] - len(HOST)) * recipe.noise
     scalars[:, : -len(HOST)] += noise * network.scalars.std[: -len(HOST)]
     series, mask, _ = tensors.inputs(reads(network), rows)
+    if recipe.perturb:
+        series, mask = PERTURB[recipe.perturb](series, mask, rng)
     logits = network(torch.from_numpy(series), torch.from_numpy(mask), scalars)
     label = torch.from_numpy(examples.label[rows])
-    return _loss(logits, label, torch.from_numpy(balance.weight[rows]), torch.from_numpy(votes[rows]))
+    return _loss(logits, label, torch.from_numpy(balance.weight[rows]), torch.from_numpy(votes[rows]), recipe.focal)
 
 
-def _loss(logits: Tensor, label: Tensor, weight: Tensor, votes: Tensor) -> Tensor:
-    """Return the mean cross-entropy of logits (n, H, K), weighted per example (n,) and per head (n, H)."""
+def _loss(logits: Tensor, label: Tensor, weight: Tensor, votes: Tensor, focal: float) -> Tensor:
+    """Return the mean cross-entropy of logits (n, H, K), weighted per example (n,), per head (n, H) and by (1 - p)^γ."""
     each = torch.nn.functional.cross_entropy(
         logits.transpose(1, 2), label[:, None].expand(votes.shape), reduction="none"
     )
-    return (each * votes * weight[:, None]).mean()
+    unsure = (1.0 - (-each).exp()) ** focal if focal else 1.0
+    return (unsure * each * votes * weight[:, None]).mean()
 
 
-def _start(examples: Examples, recipe: Recipe) -> tuple[Any, torch.optim.Optimizer]:
+def _heads(network: Any) -> int:
+    """Return how many answers a network gives in training."""
+    return len(network.heads.first) if hasattr(network, "heads") else 1
+
+
+def _start(examples: Examples, recipe: Recipe, begin: Mapping[str, Tensor]) -> tuple[Any, torch.optim.Optimizer]:
     torch.manual_seed(recipe.seed)
     network = create(recipe.network, sizes(recipe.network, examples)).train()
-    scalars = examples.tensors.scalars
-    network.scalars.mean.copy_(torch.from_numpy(np.nanmean(scalars, axis=0)))
-    network.scalars.std.copy_(torch.from_numpy(np.maximum(np.nanstd(scalars, axis=0), 1e-3)))
+    if begin:
+        network.load_state_dict(dict(begin))
+    mean, std = _moments(examples.tensors.scalars)
+    network.scalars.mean.copy_(torch.from_numpy(mean))
+    network.scalars.std.copy_(torch.from_numpy(std))
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=recipe.decay, betas=(0.9, 0.98))
     return network, optimiser
+
+
+def _moments(scalars: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return mean and standard deviation (S,) of scalars (N, S) without NaN; 0 and 1 where none is known."""
+    known = np.asarray(np.isfinite(scalars).any(axis=0))
+    mean, std = np.zeros(len(known), np.float32), np.ones(len(known), np.float32)
+    mean[known] = np.nanmean(scalars[:, known], axis=0)
+    std[known] = np.maximum(np.nanstd(scalars[:, known], axis=0), 1e-3)
+    return mean, std
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

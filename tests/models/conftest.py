@@ -49,7 +49,9 @@ def random_examples() -> MakeExamples:
         values[rng.random(values.shape) < 0.1] = np.nan
         mask = rng.random((n, 40)) < 0.7
         series = rng.standard_normal((n, 40, channels)).astype(np.float32)
-        tensors = Tensors(series, mask, values, np.ones(n, dtype=bool))
+        epochs = rng.standard_normal((n, 12, 8)).astype(np.float32)
+        epochs[..., -1] = np.abs(epochs[..., -1])  # no gap is negative
+        tensors = Tensors(series, mask, values, np.ones(n, dtype=bool), epochs, rng.random((n, 12)) < 0.7)
         index = np.arange(n, dtype=np.int64)
         return Examples(tensors, index % 14, index, index % 3, np.full(n, 5, np.int64))
 

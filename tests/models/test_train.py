@@ -64,9 +64,18 @@ def test_folds_are_stratified_and_keep_objects_together(random_examples: MakeExa
         assert np.bincount(made.label[fold[:280] == k], minlength=14).tolist() == [4] * 14
 
 
-def test_a_stopped_training_goes_on_to_the_same_weights(random_examples: MakeExamples, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        train.Recipe("gru", epochs=3, batch=20),
+        train.Recipe("supernnova", epochs=3, batch=20, perturb="moss", share=0.7),
+    ],
+    ids=["gru", "supernnova"],
+)
+def test_a_stopped_training_goes_on_to_the_same_weights(
+    recipe: train.Recipe, random_examples: MakeExamples, tmp_path: Path
+) -> None:
     made = random_examples(60)
-    recipe = train.Recipe("gru", epochs=3, batch=20)
     straight = train.fit(made, recipe, tmp_path / "a.pt", quiet)
 
     class Stopped(Exception):
@@ -83,6 +92,34 @@ def test_a_stopped_training_goes_on_to_the_same_weights(random_examples: MakeExa
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
+def test_the_focal_loss_by_hand() -> None:
+    logits = torch.tensor([[[2.0, 0.0], [0.0, 1.0]]])  # one example, two heads, two classes
+    label, weight, votes = torch.tensor([0]), torch.tensor([1.5]), torch.tensor([[1.0, 2.0]])
+    p = logits.softmax(dim=2)[0, :, 0]
+    expected = (-p.log() * (1 - p) ** 2 * votes[0]).mean() * 1.5
+    assert train._loss(logits, label, weight, votes, 2.0).item() == pytest.approx(expected.item())
+    plain = (-p.log() * votes[0]).mean() * 1.5
+    assert train._loss(logits, label, weight, votes, 0.0).item() == pytest.approx(plain.item())
+
+
+def test_training_begins_with_given_weights(random_examples: MakeExamples, tmp_path: Path) -> None:
+    made = random_examples(40)
+    first = train.fit(made, train.Recipe("gru", epochs=1, batch=20, seed=3), tmp_path / "a.pt", quiet)
+    still = train.Recipe("gru", epochs=1, batch=20, rate=0.0)
+    begun = train.fit(made, still, tmp_path / "b.pt", quiet, begin=first.state_dict())
+    for one, other in zip(first.parameters(), begun.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_a_column_that_is_never_known_is_no_nan(random_examples: MakeExamples, tmp_path: Path) -> None:
+    made = random_examples(40)
+    scalars = made.tensors.scalars.copy()
+    scalars[:, 1] = np.nan
+    made = dataclasses.replace(made, tensors=dataclasses.replace(made.tensors, scalars=scalars))
+    network = train.fit(made, train.Recipe("gru", epochs=1, batch=20), tmp_path / "a.pt", quiet)
+    assert np.isfinite(train.predict(network, made, True)).all()
+
+
 def test_a_classifier_learns_what_can_be_learnt(random_examples: MakeExamples, tmp_path: Path) -> None:
     made = random_examples(420)
     scalars = made.tensors.scalars.copy()
@@ -93,17 +130,6 @@ def test_a_classifier_learns_what_can_be_learnt(random_examples: MakeExamples, t
     guess = train.predict(network, made, host=True).mean(axis=1).argmax(axis=1)
     # The scalars' noise of 0.05 standard deviations keeps it from certainty; chance is 1 / 14.
     assert (guess == made.label).mean() > 0.6
-
-
-def test_a_folds_temperature_comes_from_the_other_folds() -> None:
-    rng = np.random.default_rng(0)
-    label = rng.integers(0, 14, 400)
-    logits = (rng.standard_normal((400, 1, 14)) + 3.0 * np.eye(14)[label][:, None]).astype(np.float32)
-    fold = np.arange(400) % 2
-    logits[fold == 1] *= 4.0  # fold 1 boasts
-    temperature = evaluate.cross_fitted(logits, label, fold)
-    np.testing.assert_allclose(temperature[fold == 0], 4.0 * temperature[fold == 1], rtol=0.3)
-    assert evaluate.cross_fitted(logits[:3], label[:3], np.zeros(3, np.int64)).tolist() == [1.0] * 3
 
 
 def test_predictions_without_host_do_not_see_it(random_examples: MakeExamples, tmp_path: Path) -> None:
