@@ -132,7 +132,7 @@ class Score(_Section):
     """Which models run."""
 
     classifiers: dict[str, list[str]] = Field(
-        default_factory=dict, validate_default=True, description="Names of cards, by survey; [] for none. Several are averaged."
+        default_factory=dict, validate_default=True, description="Names of cards, by survey; several are averaged."
     )
     anomaly: dict[str, str] = Field(
         default_factory=dict, validate_default=True, description="Name of a card, by survey; '' for none."
