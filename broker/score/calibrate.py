@@ -71,35 +71,3 @@ def flat_log_loss(p: NDArray[np.floating], label: Ints, n_classes: int) -> float
     loss = -np.log(np.clip(p[np.arange(len(label)), label].astype(np.float64), 1e-15, 1.0))
     present = [k for k in range(n_classes) if (label == k).any()]
     return float(np.mean([loss[label == k].mean() for k in present]))
-
-
-def fit_temperature(logits: NDArray[np.floating], label: Ints) -> float:
-    """Return the temperature that minimises the flat log loss of logits (A, H, K): golden section on its logarithm."""
-    n_classes = logits.shape[2]
-
-    def loss(log_t: float) -> float:
-        return flat_log_loss(probabilities(logits, float(np.exp(log_t)))[0], label, n_classes)
-
-    low, high, ratio = -1.5, 1.5, (np.sqrt(5.0) - 1.0) / 2.0
-    a, b = high - ratio * (high - low), low + ratio * (high - low)
-    left, right = loss(a), loss(b)
-    for _ in range(18):  # to 3 · 0.618¹⁸ = 5e-4 of the logarithm
-        if left < right:
-            high, b, right = b, a, left
-            a = high - ratio * (high - low)
-            left = loss(a)
-        else:
-            low, a, left = a, b, right
-            b = low + ratio * (high - low)
-            right = loss(b)
-    return float(np.exp(0.5 * (low + high)))
-
-
-def calibration_error(p: NDArray[np.floating], label: Ints, weight: Floats, bins: int = 15) -> float:
-    """Return the top-label expected calibration error in bins of equal mass of weight (A,)."""
-    top, right = p.max(axis=1), p.argmax(axis=1) == label
-    order = np.argsort(top)
-    mass = np.cumsum(weight[order]) / weight.sum()
-    bin_ = np.minimum((mass * bins).astype(np.int64), bins - 1)
-    w, gap = weight[order], (right[order] - top[order]) * weight[order]
-    return float(np.abs(np.bincount(bin_, gap, bins)).sum() / w.sum())

@@ -49,7 +49,7 @@ class Reliability:
         return float((np.abs(self.accuracy - self.confidence) * self.mass).sum())
 
 
-def fit(logits: NDArray[np.floating], label: Ints, prior: Floats, fitted_on: str) -> Calibration:
+def fit(logits: NDArray[np.floating], label: Ints, prior: Floats, fitted_on: str, ridge: float = RIDGE) -> Calibration:
     """Return temperature and biases that minimise the log loss at a class mix.
 
     A logit z becomes z / T + b: temperature scaling with a bias per class, the simplest part of vector scaling (Guo et
@@ -62,6 +62,8 @@ def fit(logits: NDArray[np.floating], label: Ints, prior: Floats, fitted_on: str
     label : (N,)
     prior : (K,)
         The mix: rows are weighed to it, and probabilities corrected to it, before the loss is taken.
+    ridge : float
+        Pulls the biases to 0: rare classes have few rows to fit one on.
     """
     weight = weights(label, prior)
     z, w = torch.from_numpy(logits.astype(np.float64)), torch.from_numpy(weight / weight.sum())
@@ -74,7 +76,7 @@ def fit(logits: NDArray[np.floating], label: Ints, prior: Floats, fitted_on: str
         optimiser.zero_grad()
         even = torch.softmax(z * torch.exp(-log_t) + bias, dim=2).mean(dim=1)
         at_mix = torch.log_softmax(torch.log(even.clamp(min=1e-30)) + shift, dim=1)
-        value = -(w * at_mix.gather(1, y)[:, 0]).sum() + RIDGE * (bias**2).mean()
+        value = -(w * at_mix.gather(1, y)[:, 0]).sum() + ridge * (bias**2).mean()
         value.backward()  # type: ignore[no-untyped-call]
         return value
 

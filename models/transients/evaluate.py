@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from broker.core.batch import Floats, Ints
 from broker.core.taxonomy import CLASSES
+from broker.models.transients import calibrate
 from broker.models.transients.examples import LAST_PACKET, WHOLE, Examples
-from broker.score.calibrate import calibration_error, fit_temperature, flat_log_loss, probabilities
+from broker.score.calibrate import flat_log_loss, mixed
 
 N_CLASSES = len(CLASSES)
 MIX = {
@@ -70,28 +71,24 @@ def classifier_metrics(examples: Examples, fold: Ints, logits: dict[str, NDArray
     Returns
     -------
     dict
-        Per input and group: flat log loss, accuracy, mean one-vs-rest AUC, expected calibration error at even
-        classes, each mean over folds with standard deviation. The temperature that a fold is judged at comes from
-        the other folds.
+        Per input and group: flat log loss, accuracy, mean one-vs-rest AUC, each mean over folds with standard
+        deviation; and of all folds together the top-label reliability of what is published: the expected calibration
+        error and its bins. A fold's calibrator comes from the other folds, one for all inputs and groups.
     """
+    both, n = np.concatenate(list(logits.values())), len(logits)
+    every = calibrate.cross_fitted(both, np.tile(examples.label, n), np.tile(fold, n), PRIOR)
     out: dict[str, Any] = {}
-    for inputs, values in logits.items():
-        cooled = values / cross_fitted(values, examples.label, fold)[:, None, None]
-        even, mixed = (probabilities(cooled, 1.0, prior)[0] for prior in (None, PRIOR))
+    for inputs, each in zip(logits, np.split(every, n), strict=True):
+        even, published = each.mean(axis=1), mixed(each.mean(axis=1), PRIOR)
         for group, member in groups(examples).items():
             held = [s for s in (member & (fold == k) for k in np.unique(fold)) if s.any()]
-            rows = [_one(even[s], mixed[s], examples.label[s]) for s in held]
-            out[f"{inputs}.{group}"] = {name: _mean_sd([row[name] for row in rows]) for name in rows[0]}
-    return out
-
-
-def cross_fitted(logits: NDArray[np.float32], label: Ints, fold: Ints) -> Floats:
-    """Return a temperature (N,) per example: the one that fits the other folds (1 if there is no other)."""
-    out = np.ones(len(label))
-    for k in np.unique(fold):
-        other = fold != k
-        if other.any():
-            out[~other] = fit_temperature(logits[other], label[other])
+            rows = [_one(even[s], published[s], examples.label[s]) for s in held]
+            figures: dict[str, Any] = {name: _mean_sd([row[name] for row in rows]) for name in rows[0]}
+            bins = calibrate.at_mix(each[member], examples.label[member], PRIOR)
+            out[f"{inputs}.{group}"] = figures | {
+                "calibration_error_as_published": round(bins.error, 4),
+                "reliability_as_published": [_digits(bins.confidence), _digits(bins.accuracy)],
+            }
     return out
 
 
@@ -137,19 +134,20 @@ def share_by_quantile(flag: NDArray[np.bool_], value: Floats, parts: int) -> lis
     return [round(float(part.mean()), 4) for part in np.array_split(ordered, parts)]
 
 
-def _one(even: NDArray[np.float32], mixed: NDArray[np.float32], label: Ints) -> dict[str, float]:
+def _one(even: Floats, published: Floats, label: Ints) -> dict[str, float]:
     """Return one fold's row: probabilities (n, K) for even classes and for the published mix."""
     counts = np.bincount(label, minlength=N_CLASSES)
     present = [k for k in range(N_CLASSES) if 0 < counts[k] < len(label)]
-    scores = even.astype(np.float64)
     return {
         "flat_log_loss": flat_log_loss(even, label, N_CLASSES),
-        "flat_log_loss_as_published": flat_log_loss(mixed, label, N_CLASSES),
+        "flat_log_loss_as_published": flat_log_loss(published, label, N_CLASSES),
         "accuracy": float((even.argmax(axis=1) == label).mean()),
-        "macro_auc": float(np.mean([area_under_curve(scores[:, k], label == k) for k in present])),
-        "calibration_error_even_classes": calibration_error(even, label, (1.0 / np.maximum(counts, 1))[label]),
-        "calibration_error_as_published": calibration_error(mixed, label, (PRIOR / np.maximum(counts, 1))[label]),
+        "macro_auc": float(np.mean([area_under_curve(even[:, k], label == k) for k in present])),
     }
+
+
+def _digits(values: Floats) -> list[float]:
+    return [round(float(value), 4) for value in values]
 
 
 def _mean_sd(values: list[float]) -> list[float]:

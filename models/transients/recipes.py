@@ -19,11 +19,10 @@ from broker.core.batch import Ints
 from broker.core.errors import TocsinError
 from broker.core.taxonomy import CLASSES
 from broker.core.units import NJY_ZERO_POINT
-from broker.models.transients import data, evaluate, examples, strange, train
+from broker.models.transients import calibrate, data, evaluate, examples, strange, train
 from broker.models.transients.examples import Examples
 from broker.models.transients.train import Recipe
 from broker.score import card as cards
-from broker.score.calibrate import fit_temperature
 from broker.score.card import Calibration, Card, ClassPrior, Training, Weights
 from broker.score.tensors import channel_names, scalar_names
 from broker.score.window import GridRule
@@ -116,29 +115,25 @@ def _classifier(name: str, options: Options, made: Examples, show: Show, begun: 
         for inputs, host in (("host_z", True), ("no_host_z", False)):
             held[inputs].append(train.predict(network, made.take(rows[-1]), host))
     network = _fit(made, recipe, folder / "all.pt", "all objects", show)
-    metrics, temperature = _judged(made, fold, rows, held)
+    metrics, fitted = _judged(made, fold, rows, held)
     config = train.sizes(recipe.network, made)
     card = _card(name, options, made, config, metrics, time.monotonic() - begun)
-    fitted = Calibration(
-        method="temperature" if options.folds else "none",
-        temperature=round(temperature, 4),
-        fitted_on="out-of-fold predictions, all epochs, with and without host redshift",
-    )
     return card.model_copy(update={"calibration": fitted}), save(dict(network.state_dict()))
 
 
 def _judged(
     made: Examples, fold: Ints, rows: list[Ints], held: dict[str, list[NDArray[np.float32]]]
-) -> tuple[dict[str, Any], float]:
-    """Return the metrics and the temperature of all out-of-fold predictions."""
+) -> tuple[dict[str, Any], Calibration]:
+    """Return the metrics and the calibrator of all out-of-fold predictions."""
     if not rows:
-        return {}, 1.0
+        return {}, calibrate.UNCALIBRATED
     order = np.concatenate(rows)
     judged = made.take(order)
     logits = {inputs: np.concatenate(parts) for inputs, parts in held.items()}
     metrics = evaluate.classifier_metrics(judged, fold[order], logits)
-    both = np.concatenate(list(logits.values()))
-    return metrics, fit_temperature(both, np.tile(judged.label, len(logits)))
+    both, label = np.concatenate(list(logits.values())), np.tile(judged.label, len(logits))
+    on = "out-of-fold predictions at the prior of the classes, all epochs, with and without host redshift"
+    return metrics, calibrate.fit(both, label, evaluate.PRIOR, on)
 
 
 def _fit(made: Examples, recipe: Recipe, checkpoint: Path, what: str, show: Show) -> Any:
@@ -179,7 +174,7 @@ def _card(
         network=network,
         config=config,
         classes=_classes() if classifier else (),
-        calibration=Calibration(method="none", temperature=1.0, fitted_on=""),
+        calibration=calibrate.UNCALIBRATED,
         forest_inputs=(),
         training=Training(
             data=DATA + (", moved to ZTF's bands, cadence and depth" if survey == "ztf" else ""),

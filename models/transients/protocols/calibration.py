@@ -81,7 +81,7 @@ def _calibrated(name: str, parts: members.Split, context: Context) -> tuple[Floa
     ]
     label = np.tile(np.concatenate([one.label for one in held]), 2)
     fold = np.tile(np.repeat(np.arange(members.FOLDS), [len(one) for one in held]), 2)
-    each = calibrate.cross_fitted(np.concatenate(logits), label, fold, calibrate.mix_of(label, len(CLASSES)))
+    each = calibrate.cross_fitted(np.concatenate(logits), label, fold, evaluate.PRIOR)
     return each[: len(each) // 2], each[len(each) // 2 :]
 
 
@@ -91,7 +91,8 @@ PROTOCOL = Protocol(
     about=(
         "Top-label expected calibration error in 15 bins of equal mass, all five folds of protocol D together. A "
         "temperature and a bias per class, one calibrator for predictions with and without the host's redshift, are "
-        "fitted on four folds' predictions and judged on the fifth's; the average is of calibrated members. At the "
+        "fitted on four folds' predictions, at the natural mix, and judged on the fifth's; the average is of "
+        "calibrated members. At the "
         "set's mix: probabilities for classes as common as in the set. As published: corrected to the natural mix of "
         "the cards, each object weighted to it. The form of the calibrator was chosen on seed 0; these are the folds "
         "of seed 1."
