@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from broker import gp
 from broker.core.bands import SURVEYS
 from broker.core.batch import Floats, Ints, Kind, LightCurves
-from broker.models.transients import augment, data, ztf
+from broker.models.transients import augment, data
 from broker.models.transients.data import Labelled
+from broker.models.transients.sky import bursts, moved, observe, pointings, salt3, simulate, variables
 from broker.score import features, tensors, window
 from broker.score.tensors import Tensors, build
 from broker.score.window import GridRule, request
@@ -117,12 +118,12 @@ def _chunk(survey: str, objects: Labelled, version: int, rng: augment.Rng, rule:
 
 
 def _ztf_version(objects: Labelled, version: int, rng: augment.Rng) -> tuple[LightCurves, Floats, Floats]:
-    whole, host_z = ztf.simulate(objects, rng)
-    at = augment.last_detection(whole) if version == LAST_PACKET else augment.chosen_detection(whole, rng)
-    # Most later versions are packets; some are longer histories up to any of their alerts.
-    history = HISTORY_D["ztf"] if version % 5 != 4 else 400.0
-    curves = whole if version == WHOLE else augment.as_packet(whole, at, history)
-    return curves, host_z, np.where(host_z > 0, 0.001, 0.0)
+    curves = objects.curves
+    if version != WHOLE:
+        at = augment.last_detection(curves) if version == LAST_PACKET else augment.chosen_detection(curves, rng)
+        # Most later versions are packets; some are longer histories up to any of their alerts.
+        curves = augment.as_packet(curves, at, HISTORY_D["ztf"] if version % 5 != 4 else 400.0)
+    return curves, objects.host_z, objects.host_z_err
 
 
 def _lsst_version(objects: Labelled, version: int, rng: augment.Rng) -> tuple[LightCurves, Floats, Floats]:
@@ -142,7 +143,7 @@ def _rubin(curves: LightCurves, version: int, rng: augment.Rng) -> LightCurves:
 
 VERSION_OF = {"lsst": _lsst_version, "ztf": _ztf_version}
 """Survey to what makes one version of each object, with the redshift of the host and its error."""
-_CODE = {"lsst": (), "ztf": (ztf,)}
+_CODE = {"lsst": (), "ztf": (bursts, moved, observe, pointings, salt3, simulate, variables)}
 """Modules that a survey's examples depend on, beside those that all do."""
 
 

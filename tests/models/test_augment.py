@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from broker.core.batch import Kind
-from broker.models.transients import augment, ztf
+from broker.models.transients import augment
 from broker.models.transients.data import Labelled
 
 MakeLabelled = Callable[..., Labelled]
@@ -77,29 +77,3 @@ def test_any_epoch_always_leaves_a_detection_last(labelled: MakeLabelled) -> Non
     assert (curves.kind[curves.offsets[1:] - 1] == Kind.DETECTION).all()
     for i in range(100):
         assert (np.diff(curves.mjd[curves.offsets[i] : curves.offsets[i + 1]]) >= 0).all()
-
-
-def test_ztf_curves_have_ztfs_bands_depth_and_limits(labelled: MakeLabelled) -> None:
-    curves, z = ztf.simulate(labelled(70), rng())
-    objects = labelled(70)
-    assert len(curves) == 70
-    assert set(np.unique(curves.band).tolist()) <= {0, 1, 2}
-    limits = curves.kind == Kind.LIMIT
-    assert limits.any()
-    assert (curves.flux_njy[limits] == 0).all()
-    depth = 31.4 - 2.5 * np.log10(5 * curves.flux_err_njy[limits & (curves.band == 1)])
-    assert abs(np.median(depth) - 20.5) < 0.2
-    snr = np.abs(curves.flux_njy) / curves.flux_err_njy
-    assert (snr[curves.kind == Kind.DETECTION] >= 5).all()
-    assert (snr[curves.kind == Kind.FORCED] < 5).all()
-    for i in range(70):
-        assert (np.diff(curves.mjd[curves.offsets[i] : curves.offsets[i + 1]]) > 0).all()
-    far = objects.moved_from_z > 0
-    assert (z[far] < objects.moved_from_z[far]).all()
-    assert (z[far] > 0).all()
-    assert (z[~far] == 0).all()
-
-
-def test_simulated_ztf_curves_follow_the_seed(labelled: MakeLabelled) -> None:
-    one, other = (ztf.simulate(labelled(14), rng())[0] for _ in range(2))
-    np.testing.assert_array_equal(one.flux_njy, other.flux_njy)
