@@ -20,7 +20,7 @@ from broker.core import schemas
 from broker.core.batch import PacketBatch
 from broker.core.outcomes import Outcomes, Record, Step
 from broker.core.reading import branches, probabilities
-from broker.core.taxonomy import BRANCHES, BY_ID
+from broker.core.taxonomy import BY_ID
 
 ROWS = 12
 
@@ -84,16 +84,15 @@ class Watched:
 def table(annotations: Iterable[dict[str, Any]]) -> Table:
     """Return a table of annotations, latest last."""
     shown = Table(title="latest scored alerts", title_justify="left", expand=False)
-    left = ("object", "survey", "class", "branch")
-    for name in ("object", "survey", "class", "p", "branch", "anomaly", "magnitude", "age, d"):
-        shown.add_column(name, justify="left" if name in left else "right")
+    for name in ("object", "survey", "class", "p", "branch", "anomaly", "mag", "age, d"):
+        shown.add_column(name, justify="left" if name in ("object", "survey", "class") else "right")
     for annotation in annotations:
         shown.add_row(*row(annotation))
     return shown
 
 
 def row(annotation: dict[str, Any]) -> tuple[str, ...]:
-    """Return an annotation as text: object, survey, class, probability, branch, anomaly, magnitude, age in days."""
+    """Return an annotation as text: object, survey, class, its and its branch's p, anomaly, magnitude, age in days."""
     name, probability, branch = best_class(annotation)
     anomaly = (annotation["anomaly"] or {}).get("score")
     summary = annotation["summary"]
@@ -104,22 +103,21 @@ def row(annotation: dict[str, Any]) -> tuple[str, ...]:
         annotation["survey"],
         name,
         _number(probability, ".2f"),
-        branch,
+        _number(branch, ".2f"),
         _number(anomaly, ".3f"),
         _number(mag, ".2f", f" {annotation['band']}"),
         _number(age, ".1f"),
     )
 
 
-def best_class(annotation: dict[str, Any]) -> tuple[str, float | None, str]:
-    """Return the likeliest class, its probability, and its branch with the branch's."""
+def best_class(annotation: dict[str, Any]) -> tuple[str, float | None, float | None]:
+    """Return the likeliest class, its probability and that of the branch above it."""
     if not (found := probabilities(annotation)):
-        return f"({annotation['unscoredReason'] or 'not scored'})", None, "-"
+        return f"({annotation['unscoredReason'] or 'not scored'})", None, None
     best = max(found, key=found.__getitem__)
     if best not in BY_ID:
-        return str(best), found[best], "-"
-    parent = BY_ID[best].parent
-    return BY_ID[best].short, found[best], f"{BRANCHES[parent][0]} {branches(annotation)[parent]:.2f}"
+        return str(best), found[best], None
+    return BY_ID[best].short, found[best], branches(annotation)[BY_ID[best].parent]
 
 
 def _number(value: float | None, form: str, unit: str = "") -> str:
