@@ -14,7 +14,7 @@ from broker.models.transients import calibrate, evaluate
 from broker.models.transients.protocols import members, plasticc, plots
 from broker.models.transients.protocols.unit import Column, Context, Protocol, Result, Unit
 
-ROWS = ("gru", "transformer", "average")
+ROWS = ("gru", "transformer", "average", "average-early")
 MIXES = {"set": "the set's mix", "published": "as published"}
 
 

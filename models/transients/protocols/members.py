@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.core.batch import Floats, Ints
-from broker.models.transients import data, evaluate, examples, train
+from broker.models.transients import beginnings, data, evaluate, examples, train
 from broker.models.transients.data import Labelled
-from broker.models.transients.examples import WHOLE, Examples
+from broker.models.transients.examples import LAST_PACKET, WHOLE, Examples
 from broker.models.transients.protocols import boosting
 from broker.models.transients.protocols.unit import Context
 from broker.models.transients.train import Recipe
@@ -22,14 +22,22 @@ FOLDS = 5
 HEADS = 4
 """Heads of a network; what has none counts as this many in an average, so that members weigh the same."""
 
-RECIPES = {"gru": Recipe("gru", epochs=16), "transformer": Recipe("transformer", epochs=12)}
-"""Networks by row."""
+RECIPES = {
+    "gru": Recipe("gru", epochs=16),
+    "transformer": Recipe("transformer", epochs=12),
+    "gru-early": Recipe("gru", epochs=9),
+    "transformer-early": Recipe("transformer", epochs=7),
+}
+"""Networks by row. The early ones see nearly twice the examples, so fewer epochs are as many steps."""
+BEGINNINGS = {"gru-early": 4, "transformer-early": 4}
+"""Rows that are trained on this many beginnings of every object, too."""
 BLENDS = {
     "average": ("gru", "transformer"),
+    "average-early": ("gru-early", "transformer-early"),
     "average+gbm": ("gru", "transformer", "gbm"),
 }
 """Rows that average other rows' probabilities for even classes."""
-TEMPERATURE = {"gru": 1.1, "transformer": 1.1, "gbm": 1.0}
+TEMPERATURE = dict.fromkeys(RECIPES, 1.1) | {"gbm": 1.0}
 """What logits are divided by; chosen on seed 0."""
 
 
@@ -53,9 +61,18 @@ class Split:
     fold: Ints
     seed: int
 
-    def training(self, part: int) -> Examples:
-        """Return every version of the objects of the other folds."""
-        return self.made.take(np.flatnonzero(self.fold != part))
+    def training(self, part: int, times: int = 0) -> Examples:
+        """Return every version of the objects of the other folds, and ``times`` beginnings of each."""
+        made = self.made.take(np.flatnonzero(self.fold != part))
+        if not times:
+            return made
+        mine = np.flatnonzero(np.isin(self.objects.object_id, made.object_id))
+        return beginnings.added(made, self.objects.take(mine), times, self.seed)
+
+    def grown_on(self, part: int) -> Examples:
+        """Return the whole curves of the other folds' objects, and their last packets: what trees learn most from."""
+        whole = (self.made.version <= LAST_PACKET) | (self.made.version % 5 == 4)
+        return self.made.take(np.flatnonzero((self.fold != part) & whole))
 
     def held(self, part: int) -> Examples:
         """Return the whole curves of the fold's objects."""
@@ -92,14 +109,14 @@ def heads(row: str, parts: Split, part: int, judged: Examples, host: bool, conte
     if row in BLENDS:
         each = [heads(member, parts, part, judged, host, context) for member in BLENDS[row]]
         return np.concatenate([np.repeat(p, HEADS // p.shape[1], axis=1) for p in each], axis=1)
-    return _each(logits(row, parts, part, judged, host, context) / TEMPERATURE[row])
+    return per_head(logits(row, parts, part, judged, host, context) / TEMPERATURE[row])
 
 
 def logits(row: str, parts: Split, part: int, judged: Examples, host: bool, context: Context) -> NDArray[np.floating]:
     """Return logits (n, H, K) of one member, trained now or found in the cache."""
     if row == "gbm":
         kept = context.cache / "checkpoints" / "plasticc" / f"gbm-seed{parts.seed}-fold{part}-{host}.pickle"
-        return boosting.logits(parts.training(part), judged, host, kept)
+        return boosting.logits(parts.grown_on(part), judged, host, kept)
     return train.predict(network(row, parts, part, context), judged, host)
 
 
@@ -111,7 +128,8 @@ def network(row: str, parts: Split, part: int, context: Context) -> object:
     def report(epoch: int, loss: float) -> None:
         context.show(f"{what}, loss {loss:.3f}", epoch, recipe.epochs)
 
-    return train.fit(parts.training(part), recipe, checkpoint(row, recipe, part, context.cache), report)
+    training = parts.training(part, BEGINNINGS.get(row, 0))
+    return train.fit(training, recipe, checkpoint(row, recipe, part, context.cache), report)
 
 
 def checkpoint(row: str, recipe: Recipe, part: int, cache: Path) -> Path:
@@ -120,5 +138,6 @@ def checkpoint(row: str, recipe: Recipe, part: int, cache: Path) -> Path:
     return cache / "checkpoints" / "plasticc" / f"{row}-seed{recipe.seed}-fold{part}-{digest}.pt"
 
 
-def _each(scaled: NDArray[np.floating]) -> Floats:
+def per_head(scaled: NDArray[np.floating]) -> Floats:
+    """Return each head's probabilities (n, H, K) for even classes, of logits (n, H, K)."""
     return np.stack([probabilities(scaled[:, h : h + 1], 1.0)[0] for h in range(scaled.shape[1])], axis=1)
