@@ -109,8 +109,9 @@ def _transients(way: str, slug: str, row: Ints, found: Sources, rng: Rng) -> tup
         # A template knows its own rest frame only so far into the blue and the red.
         z = np.minimum(z, found.templates.objects.moved_from_z[row] + 0.15)
     visits = pointings.draw(n, rng)
-    # The season's first night is up to five months before the peak, or it begins after it.
-    visits = visits.shifted(-rng.uniform(-10.0, 150.0, n) - visits.night[:, 0])
+    # The season's first night is up to five months before the peak, or it begins after it; some have years of silence.
+    lead = np.where(rng.random(n) < 0.12, rng.uniform(150.0, 450.0, n), rng.uniform(-10.0, 150.0, n))
+    visits = visits.shifted(-lead - visits.night[:, 0])
     light = _light(way, slug, row, z, visits, found, rng)
     milky_way = rng.exponential(0.06, n)[:, None, None] * bursts.DUST[SLOTS]
     light = light * 10.0 ** (-0.4 * (milky_way - milky_way[:, :, :2].min(axis=2, keepdims=True)))
