@@ -1,4 +1,8 @@
-"""The room's two verbs, fit and interpolate, over solvers chosen by name."""
+"""The room's two verbs, fit and interpolate, over solvers chosen by name.
+
+All of them see errors that the curve's own close exposures confirm (see `noise`); the solvers themselves, called
+directly, believe what is stated.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import numpy as np
 from broker.core.batch import Floats, Interpolated, LightCurves
 from broker.core.errors import TocsinError
 from broker.gp.model import Fit, Solver, check_sorted
+from broker.gp.noise import believable
 
 
 def solver(name: str) -> Solver:
@@ -50,7 +55,8 @@ def fit(curves: LightCurves, wavelengths_aa: Floats, *, solver: str = "fast") ->
         If there is no such solver.
     """
     check_sorted(curves)
-    return _by_name(solver).fit(curves, np.asarray(wavelengths_aa, dtype=np.float64))
+    waves = np.asarray(wavelengths_aa, dtype=np.float64)
+    return _by_name(solver).fit(believable(curves, len(waves)), waves)
 
 
 def interpolate(
@@ -92,6 +98,7 @@ def interpolate(
     if times.ndim != 2 or len(times) != len(curves):
         raise ValueError(f"times must be ({len(curves)}, T), not {times.shape}")
     chosen, waves = _by_name(solver), np.asarray(wavelengths_aa, dtype=np.float64)
+    curves = believable(curves, len(waves))
     fitted = chosen.fit(curves, waves) if at is None else at
     _check_rows(curves, fitted.amplitude, fitted.time_scale_d)
     answer = chosen.predict(curves, waves, times, fitted, variance=variance)
@@ -114,7 +121,7 @@ def log_likelihood(
     check_sorted(curves)
     _check_rows(curves, amplitude, time_scale_d)
     waves = np.asarray(wavelengths_aa, dtype=np.float64)
-    return _by_name(solver).log_likelihood(curves, waves, amplitude, time_scale_d)
+    return _by_name(solver).log_likelihood(believable(curves, len(waves)), waves, amplitude, time_scale_d)
 
 
 def _check_rows(curves: LightCurves, amplitude: Floats, time_scale_d: Floats) -> None:

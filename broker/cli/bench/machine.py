@@ -19,6 +19,13 @@ def gflops(repeats: int = 5) -> float:
     return 2 * 1024**3 / best / 1e9
 
 
+def has_avx512() -> bool:
+    """Say whether numba's code may use registers of 64 bytes."""
+    from llvmlite import binding  # type: ignore[import-untyped]
+
+    return bool(binding.get_host_cpu_features().get("avx512f"))
+
+
 def fastavro_ms(packets: list[bytes], schema_text: str | None) -> float:
     """Return the milliseconds that ``fastavro.schemaless_reader`` takes per packet, its parsed schema cached.
 
