@@ -262,7 +262,9 @@ class Pipeline:
                 wavelengths = SURVEYS[survey].wavelengths_aa
                 made = interpolate_on(self.gp_threads, grid.curves, wavelengths, grid.times, solver=self.gp_solver)
             with self._timed("tensors"):
-                inputs[scorer.rule] = build(grid, made), grid.n_detections
+                others = (shadow.scorer for shadow in self.shadows.get(survey, ()))
+                epochs = any(one.reads_epochs for one in (scorer, *others))
+                inputs[scorer.rule] = build(grid, made, epochs=epochs), grid.n_detections
         return inputs[scorer.rule]
 
     def _shadowed(self, survey: str, shadow: Shadow, curves: LightCurves, inputs: Inputs, live: Scores) -> Scores:

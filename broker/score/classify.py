@@ -17,6 +17,7 @@ from broker.core.reasons import Unscored
 from broker.core.taxonomy import over_branches
 from broker.models.networks import create, reads
 from broker.score import card as cards
+from broker.score import epochs
 from broker.score.calibrate import heads, mixed, spread
 from broker.score.card import Card
 from broker.score.tensors import Tensors
@@ -53,7 +54,12 @@ class Classifier:
         card = cards.read(name, root)
         if card.kind != "classifier":
             raise TocsinError(f"the model {name} is no classifier but an {card.kind} score")
-        return cls(card, load_network(card, load(cards.read_weights(card, root)), device), device)
+        network = load_network(card, load(cards.read_weights(card, root)), device)
+        if (card.channels == epochs.names(card.survey)) != (reads(network) == "epochs"):
+            raise TocsinError(
+                f"model {name}: the network {card.network} reads {reads(network)}, the card's channels not"
+            )
+        return cls(card, network, device)
 
     def score(self, tensors: Tensors, n_detections: Ints, min_detections: int) -> ClassScores:
         """Return probabilities (A, K) at the card's prior and their uncertainty; NaN rows where a reason says why."""

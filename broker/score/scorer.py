@@ -9,6 +9,7 @@ import torch
 
 from broker.core.batch import ClassScores, Floats, Interpolated, Ints, LightCurves, Scores
 from broker.core.errors import TocsinError
+from broker.models.networks import reads
 from broker.score import card as cards
 from broker.score.anomaly import Anomaly
 from broker.score.average import average
@@ -87,6 +88,11 @@ class Scorer:
         rule = cards.same_rule(models)
         return cls(survey, rule, loaded, strange, min_detections_classify, min_detections_anomaly)
 
+    @property
+    def reads_epochs(self) -> bool:
+        """A network reads raw observations, which `build` makes when it is told."""
+        return any(reads(classifier.network) == "epochs" for classifier in self.classifiers)
+
     def grid(self, curves: LightCurves) -> GridRequest:
         """Return the windowed curves and the grid times (A, T) to interpolate, of clean curves."""
         return request(curves, self.rule)
@@ -110,7 +116,8 @@ class Scorer:
         host_z, host_z_err : (A,) float64, optional
             Redshift of the host galaxy and its error; NaN where not known.
         """
-        return self.answer(build(grid, interpolated, host_z=host_z, host_z_err=host_z_err), grid.n_detections)
+        tensors = build(grid, interpolated, host_z=host_z, host_z_err=host_z_err, epochs=self.reads_epochs)
+        return self.answer(tensors, grid.n_detections)
 
     def answer(self, tensors: Tensors, n_detections: Ints) -> Scores:
         """Return every scorer's answer for A alerts, whose tensors other scorers on the same grid may share.

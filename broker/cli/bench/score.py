@@ -125,7 +125,7 @@ def _tensors(scorer: Scorer) -> tuple[Tensors, Ints]:
     )
     clean, _ = merge(decoded[0].curves, len(survey.bands))
     grid = scorer.grid(clean.take(np.flatnonzero(clean.counts)))
-    tensors = build(grid, interpolate(grid.curves, survey.wavelengths_aa, grid.times))
+    tensors = build(grid, interpolate(grid.curves, survey.wavelengths_aa, grid.times), epochs=scorer.reads_epochs)
     rows = np.flatnonzero(tensors.finite & (grid.n_detections >= scorer.min_detections_anomaly))
     if not len(rows):
         raise TocsinError(f"no simulated alert of {scorer.survey} is scored by every model")
