@@ -36,6 +36,10 @@ class Templates:
     peak: Floats
     last: Floats
 
+    def take(self, index: Ints) -> Templates:
+        """Return the templates at ``index`` (n,)."""
+        return Templates(self.objects.take(index), self.peak[index], self.last[index])
+
     def of(self, label: int) -> Ints:
         """Return the rows of a class."""
         return np.flatnonzero(self.objects.label == label)
