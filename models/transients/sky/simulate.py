@@ -21,28 +21,28 @@ from broker.models.transients.sky.variables import STARS
 
 COLUMN = {c.slug: k for k, c in enumerate(CLASSES)}
 COUNTS = {
-    "salt3:snia": 2400,
-    "moved:snia": 1200,
-    "burst:snibc": 1200,
-    "moved:snibc": 800,
-    "burst:snii": 1300,
-    "burst:sniin": 400,
-    "moved:snii": 900,
-    "burst:sniax": 500,
-    "moved:sniax": 400,
-    "burst:sn91bg": 400,
-    "moved:sn91bg": 400,
-    "burst:kilonova": 700,
-    "burst:slsn": 1500,
-    "burst:tde": 1600,
-    "star:mdwarf": 900,
-    "star:microlensing": 1100,
-    "star:rrlyrae": 1800,
-    "star:eclipsing": 1400,
-    "star:mira": 1200,
-    "star:agn": 1600,
+    "salt3:snia": 1400,
+    "moved:snia": 700,
+    "burst:snibc": 700,
+    "moved:snibc": 450,
+    "burst:snii": 750,
+    "burst:sniin": 250,
+    "moved:snii": 500,
+    "burst:sniax": 350,
+    "moved:sniax": 250,
+    "burst:sn91bg": 300,
+    "moved:sn91bg": 300,
+    "burst:kilonova": 450,
+    "burst:slsn": 800,
+    "burst:tde": 850,
+    "star:mdwarf": 600,
+    "star:microlensing": 650,
+    "star:rrlyrae": 1200,
+    "star:eclipsing": 900,
+    "star:mira": 700,
+    "star:agn": 900,
 }
-"""Objects of each kind: where their light comes from, and what they are."""
+"""Objects of each kind: where their light comes from, and what they are. As many as a short training bears."""
 SUBCLASS = {"sniin": "snii"}
 ABSOLUTE = {"snia": (-19.1, 0.35), **{slug: kind.absolute for slug, kind in bursts.BURSTS.items()}}
 BRIGHT, FAINT = 14.5, 20.3
