@@ -18,6 +18,7 @@ from broker.core.taxonomy import BY_ID
 from broker.gp import interpolate_on
 from broker.lightcurve import merge
 from broker.tables import epochs
+from broker.tables.baseline import Mode, subtract
 from broker.tables.curves import Id, Table
 
 if TYPE_CHECKING:
@@ -40,19 +41,27 @@ class Judge:
         Epochs, see `broker.tables.epochs.cuts`.
     history_d : float or None
         Days that a packet holds; None: all history.
+    baseline : {"none", "median", "auto"}
+        See `broker.tables.baseline.subtract`.
     gp_threads : int
     gp_solver : str
     counts : Counter
-        Rows of the result by their reason ('' scored), and points that the cleaning left out.
+        Rows of the result by their reason ('' scored).
+    dropped : Counter
+        Points that the cleaning left out, by what is wrong with them.
+    stars : set of str or int
+        Objects of which a baseline was taken away.
     """
 
     scorer: Scorer
     at: Floats
     history_d: float | None = None
+    baseline: Mode = "none"
     gp_threads: int = 1
     gp_solver: str = "fast"
     counts: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
+    stars: set[Id] = field(default_factory=set)
 
     def results(self, table: Table, host_z: Floats, host_z_err: Floats) -> Iterator[Columns]:
         """Yield the rows of the result, object by object and epoch by epoch, some `CURVES` at a time.
@@ -71,6 +80,8 @@ class Judge:
         clean, dropped = merge(raw, len(SURVEYS[self.scorer.survey].bands))
         self.dropped["duplicate"] += int(dropped.duplicate.sum())
         self.dropped["not finite"] += int(dropped.not_finite.sum())
+        clean, stars = subtract(clean, len(SURVEYS[self.scorer.survey].bands), self.baseline)
+        self.stars.update(ids[i] for i in np.flatnonzero(stars).tolist())
         found = epochs.cuts(clean, self.at, self.history_d)
         known = np.flatnonzero(found.stop > found.start)
         # Two epochs between which nothing was seen are one light curve.

@@ -16,6 +16,7 @@ from broker.core import schemas
 from broker.core.bands import SURVEYS
 from broker.core.config import Settings, load
 from broker.core.errors import TocsinError
+from broker.tables.baseline import Mode
 from broker.tables.read import is_table
 
 BATCH = 256
@@ -30,6 +31,11 @@ BATCH = 256
 @click.option("--zp", help="AB zero point of the fluxes, a number or a column; default: 31.4, which is nJy.")
 @click.option("--columns", help="Names in your table: obj=oid,mjd=hmjd,flux_err=sigma.")
 @click.option("--time", type=click.Choice(["mjd", "jd"]), help="What the times are; default: mjd.")
+@click.option(
+    "--baseline",
+    type=click.Choice(["auto", "none", "median"]),
+    help="Take away each band's median: of a variable star's whole light. Default: auto, see the README.",
+)
 @click.option("--drop-bad", is_flag=True, help="Leave out rows that cannot be used instead of stopping at the first.")
 @click.option("--model", "models", multiple=True, help="Name or folder of a model, instead of the configured ones.")
 @click.option("--prior", type=click.Choice(["natural", "even"]), help="Mix of classes; default: natural, the card's.")
@@ -45,6 +51,7 @@ def score(
     zp: str | None,
     columns: str | None,
     time: Literal["mjd", "jd"] | None,
+    baseline: Mode | None,
     drop_bad: bool,
     models: tuple[str, ...],
     prior: Literal["natural", "even"] | None,
@@ -74,7 +81,7 @@ def score(
     settings = load(config)
     of_tables = {
         "--objects": objects, "--at": at, "--packet": packet, "--zp": zp, "--columns": columns, "--time": time,
-        "--drop-bad": drop_bad, "--model": models, "--prior": prior, "--out": out,
+        "--baseline": baseline, "--drop-bad": drop_bad, "--model": models, "--prior": prior, "--out": out,
     }  # fmt: skip
     if survey is None:
         if is_table(file):
@@ -88,8 +95,8 @@ def score(
     if out and as_json:
         raise click.UsageError("--json prints, --out writes: take one of them")
     asked = Asked(
-        survey, objects, at or "all", packet, zp, columns or "", time or "mjd", drop_bad, models, prior or "natural",
-        out, as_json,
+        survey, objects, at or "all", packet, zp, columns or "", time or "mjd", baseline or "auto", drop_bad, models,
+        prior or "natural", out, as_json,
     )  # fmt: skip
     score_table(file, asked, settings)
 

@@ -17,10 +17,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as Shown
 
 from broker.cli import assemble
+from broker.core.batch import Floats
 from broker.core.config import Settings
 from broker.core.errors import TocsinError
 from broker.core.units import NJY_ZERO_POINT
 from broker.tables import curves, epochs, names, read, write
+from broker.tables.baseline import Mode
 from broker.tables.names import Layout
 from broker.tables.points import Rules
 
@@ -43,6 +45,7 @@ class Asked:
     zp: str | None
     columns: str
     time: Literal["mjd", "jd"]
+    baseline: Mode
     drop_bad: bool
     models: tuple[str, ...]
     prior: Literal["natural", "even"]
@@ -58,12 +61,12 @@ def score_table(path: Path, asked: Asked, settings: Settings) -> None:
     TocsinError
         The table, an option or a model cannot be used.
     """
-    at, mapping = epochs.parse(asked.at), names.mapping_of(asked.columns)
+    at, mapping = _options(asked)
     rules = _rules(path, asked, mapping)
     host_layout = names.of_objects(read.header(asked.objects), mapping) if asked.objects else None
     with ExitStack() as stack:
         out = stack.enter_context(write.writing(asked.out)) if asked.out else _printed(asked.as_json)
-        judge = _judge(asked, at, settings)
+        judge = _judge(asked, at, settings, _baseline(asked, rules.layout))
         with _bar("rows", read.count(path)) as advance:
             table = curves.load(path, rules, advance)
         z = curves.hosts(asked.objects, host_layout, table.ids) if asked.objects and host_layout else _unknown(table)
@@ -74,6 +77,22 @@ def score_table(path: Path, asked: Asked, settings: Settings) -> None:
     _say(table, rules, judge)
 
 
+def _options(asked: Asked) -> tuple[Floats, dict[str, str]]:
+    """Return --at and --columns, understood.
+
+    Raises
+    ------
+    click.UsageError
+        One of them is not of its form, or --out is of another.
+    """
+    try:
+        if asked.out is not None:
+            write.check(asked.out)
+        return epochs.parse(asked.at), names.mapping_of(asked.columns)
+    except TocsinError as error:
+        raise click.UsageError(str(error)) from error
+
+
 def _rules(path: Path, asked: Asked, mapping: dict[str, str]) -> Rules:
     try:
         zp, column = float(asked.zp) if asked.zp is not None else NJY_ZERO_POINT, None
@@ -81,16 +100,23 @@ def _rules(path: Path, asked: Asked, mapping: dict[str, str]) -> Rules:
         zp, column = NJY_ZERO_POINT, asked.zp
     header = read.header(path)
     mapping = {name: found for name, found in mapping.items() if name not in names.OF_OBJECTS or name == "obj"}
-    layout = names.of_curves(header, mapping, time=asked.time, zp=column, constant_zp=asked.zp is not None)
+    layout = names.of_curves(
+        header, mapping, time=asked.time, zp=column, constant_zp=asked.zp is not None and column is None
+    )
     if "mag" in layout and asked.zp is not None:
         raise TocsinError("--zp is of fluxes, and this table has magnitudes (AB)")
     return Rules(asked.survey, layout, zp, asked.time == "jd", asked.drop_bad)
 
 
-def _judge(asked: Asked, at: np.ndarray[Any, np.dtype[np.float64]], settings: Settings) -> Judge:
+def _judge(asked: Asked, at: Floats, settings: Settings, baseline: Mode) -> Judge:
     from broker.cli.candidates import with_models
     from broker.cli.curves import Judge, with_even_prior
+    from broker.score import card as cards
 
+    for model in asked.models:
+        card = cards.read(*cards.locate(model))
+        if card.survey != asked.survey:
+            raise TocsinError(f"the model {card.name} is for {card.survey}, not for {asked.survey}")
     chosen = with_models(settings, ",".join(asked.models) or "live").score
     only = {"classifiers": {asked.survey: chosen.classifiers[asked.survey]}, "anomaly": chosen.anomaly}
     scorers = assemble.scorers(settings.model_copy(update={"score": chosen.model_copy(update=only)}))
@@ -100,7 +126,13 @@ def _judge(asked: Asked, at: np.ndarray[Any, np.dtype[np.float64]], settings: Se
     if asked.prior == "even":
         scorer = with_even_prior(scorer)
     history = epochs.HISTORY_D[asked.survey] if asked.packet else None
-    return Judge(scorer, at, history, chosen.gp_threads, chosen.gp_solver)
+    return Judge(scorer, at, history, baseline, chosen.gp_threads, chosen.gp_solver)
+
+
+def _baseline(asked: Asked, layout: Layout) -> Mode:
+    """Return the baseline's mode; magnitudes with signs or limits are of differences, as alerts have them."""
+    alerts = "mag" not in layout or "sign" in layout or "limit" in layout
+    return "none" if asked.baseline == "auto" and alerts else asked.baseline
 
 
 def _unknown(table: Table) -> tuple[Any, Any]:
@@ -160,6 +192,8 @@ def _say(table: Table, rules: Rules, judge: Judge) -> None:
     left_out = [f"{n} {what}" for what, n in (rules.dropped + judge.dropped).items() if n]
     if left_out:
         click.echo(f"rows left out: {', '.join(left_out)}", err=True)
+    if judge.stars:
+        click.echo(f"taken as the whole light of a star, less its median in each band: {len(judge.stars)}", err=True)
     ends = [f"{judge.counts['']} scored", *(f"{n} {reason}" for reason, n in judge.counts.items() if reason)]
     click.echo(f"results: {', '.join(ends)}", err=True)
 

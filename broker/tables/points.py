@@ -93,7 +93,11 @@ class Rules:
             done,
             [
                 ("no time", ~np.isfinite(mjd), lambda i: f"mjd is {mjd[i]}"),
-                ("a time that is no MJD", abs(mjd) > LATEST_MJD, lambda i: f"mjd {mjd[i]} is no MJD (--time jd?)"),
+                (
+                    "a time that is no MJD",
+                    abs(mjd) > LATEST_MJD,
+                    lambda i: f"the time {mjd[i]} is no MJD{'' if self.jd else ' (--time jd?)'}",
+                ),
                 ("an error that is not positive", measured & (err <= 0), lambda i: "its error is not positive"),
                 (
                     "a band that is not known",

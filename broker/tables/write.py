@@ -19,6 +19,20 @@ Write = Callable[[Columns], None]
 SUFFIXES = (".parquet", ".csv")
 
 
+def check(path: Path) -> None:
+    """Refuse a name that no table can be written to.
+
+    Raises
+    ------
+    TocsinError
+        It ends otherwise than with one of `SUFFIXES`, or its folder is not there.
+    """
+    if path.suffix not in SUFFIXES:
+        raise TocsinError(f"--out {path}: the name must end with {' or '.join(SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise TocsinError(f"--out {path}: there is no folder {path.parent}")
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[Write]:
     """Yield a function that adds rows to ``path``, Parquet or CSV by its name; NaN is nothing (null, empty).
@@ -26,12 +40,9 @@ def writing(path: Path) -> Iterator[Write]:
     Raises
     ------
     TocsinError
-        The name ends otherwise, or the file cannot be written.
+        See `check`; or the file cannot be written.
     """
-    if path.suffix not in SUFFIXES:
-        raise TocsinError(f"--out {path}: the name must end with {' or '.join(SUFFIXES)}")
-    if not path.parent.is_dir():
-        raise TocsinError(f"--out {path}: there is no folder {path.parent}")
+    check(path)
     part = path.with_name(f".{path.name}.part")
     try:
         with (_parquet if path.suffix == ".parquet" else _csv)(part) as write:
