@@ -13,9 +13,14 @@ if TYPE_CHECKING:
 _HERE = "broker.models.transients.protocols."
 
 PROTOCOLS = {
+    "A": f"{_HERE}spcc:A",
+    "B": f"{_HERE}spcc:B",
+    "C": f"{_HERE}spcc:C",
     "D": f"{_HERE}plasticc:PROTOCOL",
+    "E": f"{_HERE}shift:PROTOCOL",
     "F": f"{_HERE}early:PROTOCOL",
     "calibration": f"{_HERE}calibration:PROTOCOL",
+    "systems": f"{_HERE}systems:PROTOCOL",
 }
 """Name to module and attribute; `tocsin evaluate` lists them in this order."""
 
