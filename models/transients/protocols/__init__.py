@@ -20,6 +20,7 @@ PROTOCOLS = {
     "E": f"{_HERE}shift:PROTOCOL",
     "F": f"{_HERE}early:PROTOCOL",
     "calibration": f"{_HERE}calibration:PROTOCOL",
+    "sky": f"{_HERE}sky:PROTOCOL",
     "systems": f"{_HERE}systems:PROTOCOL",
 }
 """Name to module and attribute; `tocsin evaluate` lists them in this order."""
