@@ -76,7 +76,9 @@ def classifier_metrics(examples: Examples, fold: Ints, logits: dict[str, NDArray
         error and its bins. A fold's calibrator comes from the other folds, one for all inputs and groups.
     """
     both, n = np.concatenate(list(logits.values())), len(logits)
-    every = calibrate.cross_fitted(both, np.tile(examples.label, n), np.tile(fold, n), PRIOR)
+    # With a single fold held out, its objects' two halves calibrate each other.
+    apart = fold if len(np.unique(fold)) > 1 else np.unique(examples.object_id, return_inverse=True)[1] % 2
+    every = calibrate.cross_fitted(both, np.tile(examples.label, n), np.tile(apart, n), PRIOR)
     out: dict[str, Any] = {}
     for inputs, each in zip(logits, np.split(every, n), strict=True):
         even, published = each.mean(axis=1), mixed(each.mean(axis=1), PRIOR)

@@ -16,7 +16,7 @@ from broker.models.transients.protocols.unit import Column, Context, Protocol, R
 
 SEED = 1
 """Of the folds that are reported; recipes, temperatures and blends were chosen on seed 0."""
-ROWS = ("gru", "transformer", "average", "gbm", "average+gbm", "gru-early", "transformer-early", "average-early")
+ROWS = (*members.RECIPES, "gbm", *members.BLENDS)
 INPUTS = {"host_z": True, "no_host_z": False}
 KAGGLE = np.array([2.0 if c.slug in ("tde", "kilonova") else 1.0 for c in CLASSES])
 """Weights of Kaggle's metric, its class 99 left out: the training set has none."""
@@ -54,10 +54,11 @@ def judged(each: Mapping[str, Floats], label: Ints, command: str, seconds: float
         mean = p.mean(axis=1)
         metrics |= {f"{name}.{inputs}": value for name, value in figures(mean, label).items()}
         curves[f"confusion.{inputs}"] = evaluate.confusion(mean.argmax(axis=1), label, len(CLASSES)).tolist()
+        wrong = mean.argmax(axis=1) != label
         for name, doubt in {"spread": evaluate.spread_of_top(p), "probability": 1.0 - mean.max(axis=1)}.items():
-            wrong = mean.argmax(axis=1) != label
             curves[f"errors_by_{name}.{inputs}"] = evaluate.share_by_quantile(wrong, doubt, QUANTILES)
-            metrics[f"error_auc_of_{name}.{inputs}"] = evaluate.area_under_curve(doubt, wrong)
+            if 0 < wrong.sum() < len(wrong):
+                metrics[f"error_auc_of_{name}.{inputs}"] = evaluate.area_under_curve(doubt, wrong)
     rounded = {name: round(value, 5) for name, value in metrics.items()}
     return {"metrics": rounded, "curves": curves, "command": command, "seconds": round(seconds, 1)}
 
