@@ -3,24 +3,26 @@
 Every file that the same models made has the same columns, whatever survey its rows are of, so a folder of them is one
 table: ``pandas.read_parquet("DIR/annotations")``; a replay that went on with other models has files of two kinds. A
 classifier's columns end with its name without the survey (``gru`` for ``ztf-gru`` and ``lsst-gru``): ``p_snia_gru``;
-``p_snia`` is of the average of the classifiers, or of the only one. A missing number is null.
+``p_snia`` is of the average of the classifiers, or of the only one; ``p_snlike`` and so on: branches of the taxonomy.
+A missing number is null.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import fastavro
 
 from broker.core.bands import SURVEYS
-from broker.core.reading import probabilities
+from broker.core.reading import branches, probabilities
 from broker.core.schemas import OwnSchema
-from broker.core.taxonomy import BY_ID, CLASSES
+from broker.core.taxonomy import BRANCHES, BY_ID, CLASSES
 
 Row = dict[str, Any]
 
@@ -58,6 +60,8 @@ _GROUPS = {
 _MAPS = {"last_mag": "summary.lastMag", "rise_rate": "summary.riseRate"}
 _BANDS = tuple(dict.fromkeys(band for survey in SURVEYS.values() for band in survey.bands))
 _PARTS = ("forest", "reconstruction")
+_BRANCHES = {class_id: name.lower().replace("-", "") for class_id, (name, _) in BRANCHES.items()}
+_NO_TREE: Row = {"prior": [], "branches": []}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +97,13 @@ class Flat:
             for kind, group in _GROUPS.items()
             for name in group
         ]
-        short = sorted({_short(name) for name in self.classifiers})
+        short = tuple(dict.fromkeys(_short(name) for name in self.classifiers))
+        nodes = (*(c.slug for c in CLASSES), *_BRANCHES.values())
         for suffix in ("", *(f"_{name}" for name in short)):
-            fields += [(f"p_{c.slug}{suffix}", pa.float32()) for c in CLASSES]
+            fields += [(f"p_{node}{suffix}", pa.float32()) for node in nodes]
         for name in short:
-            fields += [(f"p_err_{c.slug}_{name}", pa.float32()) for c in CLASSES]
+            fields += [(f"p_err_{node}_{name}", pa.float32()) for node in nodes]
+            fields += [(f"prior_{c.slug}_{name}", pa.float32()) for c in CLASSES]
             fields += [(f"model_{name}", pa.string()), (f"reason_{name}", pa.string())]
         fields += [("model_anomaly", pa.string()), *((f"anomaly_{part}", pa.float32()) for part in _PARTS)]
         fields += [(f"{name}_{band}", pa.float32()) for name in _MAPS for band in _BANDS]
@@ -123,14 +129,10 @@ def _row(annotation: Row) -> Row:
     """Return an annotation as one flat row; a column that is missing is null."""
     row = {name: _get(annotation, path) for group in _GROUPS.values() for name, path in group.items()}
     row["source_time"] = row["source_time"] if row["source_time"].timestamp() >= 0 else None
-    for classifier in annotation["classifiers"]:
-        short = _short(classifier["classifierName"])
-        row[f"model_{short}"] = _model(classifier, "classifier")
-        row[f"reason_{short}"] = classifier["reason"]
-        for entry in classifier["classifications"]:
-            slug = BY_ID[entry["classId"]].slug
-            row[f"p_{slug}_{short}"], row[f"p_err_{slug}_{short}"] = entry["probability"], entry["uncertainty"]
+    for classifier, tree in zip_longest(annotation["classifiers"], annotation.get("trees", ()), fillvalue=_NO_TREE):
+        row |= _answer(classifier, tree)
     row |= {f"p_{BY_ID[class_id].slug}": value for class_id, value in probabilities(annotation).items()}
+    row |= {f"p_{_BRANCHES[class_id]}": value for class_id, value in branches(annotation).items()}
     if annotation["anomaly"] is not None:
         row["model_anomaly"] = _model(annotation["anomaly"], "model")
         row |= {f"anomaly_{part}": value for part, value in annotation["anomaly"]["parts"].items()}
@@ -139,12 +141,24 @@ def _row(annotation: Row) -> Row:
     return row
 
 
+def _answer(classifier: Row, tree: Row) -> Row:
+    """Return what one classifier says as columns."""
+    short = _short(classifier["classifierName"])
+    row = {f"model_{short}": _model(classifier, "classifier"), f"reason_{short}": classifier["reason"]}
+    for entry in (*classifier["classifications"], *tree["branches"]):
+        node = _BRANCHES.get(entry["classId"]) or BY_ID[entry["classId"]].slug
+        row[f"p_{node}_{short}"], row[f"p_err_{node}_{short}"] = entry["probability"], entry["uncertainty"]
+    for entry, prior in zip(classifier["classifications"], tree["prior"], strict=False):  # none in version 1.0
+        row[f"prior_{BY_ID[entry['classId']].slug}_{short}"] = prior
+    return row
+
+
 def _record(row: Row) -> Row:
     """Return a flat row as the annotation that it was made of."""
     out: Row = {"brokerName": "tocsin", "points": {}, "summary": {}, "context": {}, "source": {}, "anomaly": {}}
     for group in _GROUPS.values():
         for name, path in group.items():
-            _put(out, path, row[name])
+            _put(out, path, row.get(name))  # files of an older version lack some
     out["source"]["timestamp"] = row["source_time"] or datetime.fromtimestamp(-0.001, UTC)
     for name, path in _MAPS.items():
         _put(out, path, _some(row, f"{name}_", _BANDS))
@@ -152,24 +166,34 @@ def _record(row: Row) -> Row:
     named = dict(zip(("modelName", "modelVersion", "modelParams"), (model or "").split("/"), strict=False))
     out["anomaly"] = out["anomaly"] | named | {"parts": _some(row, "anomaly_", _PARTS)} if model else None
     shorts = [name.removeprefix("model_") for name in row if name.startswith("model_") and name != "model_anomaly"]
-    out["classifiers"] = [_classifier(row, short) for short in shorts if row[f"model_{short}"] is not None]
+    shorts = [short for short in shorts if row[f"model_{short}"] is not None]
+    out["classifiers"] = [_classifier(row, short) for short in shorts]
+    out["trees"] = [_tree(row, short) for short in shorts]
     return out
 
 
 def _classifier(row: Row, short: str) -> Row:
     name, version, params = row[f"model_{short}"].split("/")
-    classifications = [
-        {"classId": c.id, "probability": row[f"p_{c.slug}_{short}"], "uncertainty": row[f"p_err_{c.slug}_{short}"]}
-        for c in CLASSES
-        if row[f"p_{c.slug}_{short}"] is not None
-    ]
     return {
         "classifierName": name,
         "classifierVersion": version,
         "classifierParams": params,
         "reason": row[f"reason_{short}"],
-        "classifications": classifications,
+        "classifications": _nodes(row, short, {c.id: c.slug for c in CLASSES}),
     }
+
+
+def _tree(row: Row, short: str) -> Row:
+    prior = _some(row, "prior_", [f"{c.slug}_{short}" for c in CLASSES])
+    return {"prior": list(prior.values()), "branches": _nodes(row, short, _BRANCHES)}
+
+
+def _nodes(row: Row, short: str, slugs: Mapping[int, str]) -> list[Row]:
+    return [
+        {"classId": i, "probability": row[f"p_{slug}_{short}"], "uncertainty": row[f"p_err_{slug}_{short}"]}
+        for i, slug in slugs.items()
+        if row.get(f"p_{slug}_{short}") is not None
+    ]
 
 
 def _model(record: Row, prefix: str) -> str:
@@ -177,7 +201,7 @@ def _model(record: Row, prefix: str) -> str:
 
 
 def _some(row: Row, prefix: str, names: Iterable[str]) -> dict[str, float]:
-    return {name: row[prefix + name] for name in names if row[prefix + name] is not None}
+    return {name: row[prefix + name] for name in names if row.get(prefix + name) is not None}
 
 
 def _get(record: Any, path: str) -> Any:

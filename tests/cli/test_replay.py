@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from broker.archive import simulate
 from broker.cli.main import tocsin as group
+from broker.client import branches
 from broker.core.schemas import latest
 from broker.deliver import parquet
 from broker.deliver.outputs import DirectoryOutputs
@@ -103,7 +104,7 @@ def test_parquet_is_one_table_and_says_what_avro_says(both: Path, tmp_path: Path
         bodies = [
             schema.encode(a)[5:] for a in DirectoryOutputs(tmp_path / "avro").annotations() if a["survey"] == survey
         ]
-        flat = Flat(("ztf-gru", "ztf-transformer", "lsst-gru", "lsst-transformer"))
+        flat = Flat(("ztf-gru", "ztf-transformer", "lsst-gru", "lsst-transformer", "lsst-average"))
         (folder / f"{survey}.parquet").write_bytes(flat(schema, bodies))
     back = {a["alertId"]: a for path in sorted(folder.iterdir()) for a in parquet.records(path)}
     assert {key: {k: v for k, v in a.items() if k not in _AT} for key, a in back.items()} == expected
@@ -116,8 +117,10 @@ def test_parquet_is_one_table_and_says_what_avro_says(both: Path, tmp_path: Path
         answers = [c["classifications"] for c in annotation["classifiers"]]
         if all(answers):
             likely = [next(c["probability"] for c in a if c["classId"] == 2222) for a in answers]
-            assert row["p_snia"] == pytest.approx(np.mean(likely), rel=1e-6)
-            assert sorted((row["p_snia_gru"], row["p_snia_transformer"])) == sorted(likely)
+            assert [row[f"p_snia_{name}"] for name in ("gru", "transformer", "average")] == likely
+            assert row["p_snia"] == row["p_snia_average"]
+            assert row["p_snlike"] == pytest.approx(branches(annotation)[2220], rel=1e-6)
+            assert row["p_snlike_average"] == pytest.approx(row["p_snlike"], rel=1e-5)
         else:
             assert np.isnan(row["p_snia"])
             assert row["outcome"] == "unscored" or any(answers)
