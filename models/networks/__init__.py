@@ -10,6 +10,7 @@ from typing import Any
 NETWORKS = {
     "gru": "broker.models.networks.gru:Gru",
     "transformer": "broker.models.networks.transformer:Transformer",
+    "nights": "broker.models.networks.nights:Nights",
     "t2": "broker.models.networks.t2:T2",
     "lstm": "broker.models.networks.lstm:Lstm",
     "phased": "broker.models.networks.phased:Phased",

@@ -19,18 +19,22 @@ from broker.core.batch import Ints
 from broker.core.errors import TocsinError
 from broker.core.taxonomy import CLASSES
 from broker.core.units import NJY_ZERO_POINT
-from broker.models.transients import calibrate, data, evaluate, examples, strange, train
+from broker.models.networks import class_of, reads
+from broker.models.transients import calibrate, data, evaluate, examples, raw, strange, train
 from broker.models.transients.examples import Examples
 from broker.models.transients.sky import simulate
 from broker.models.transients.train import Recipe
 from broker.score import card as cards
 from broker.score.card import Calibration, Card, ClassPrior, Training, Weights
+from broker.score.epochs import names as raw_channels
 from broker.score.tensors import channel_names, scalar_names
 from broker.score.window import GridRule
 
 VERSION = "0.1.0"
 FOLDS = 5
-EPOCHS = {"gru": 16, "transformer": 12, "vrae": strange.EPOCHS}
+EPOCHS = {"gru": 16, "transformer": 12, "supernnova": 12, "vrae": strange.EPOCHS}
+BESIDE: dict[str, dict[str, Any]] = {"supernnova": {"perturb": "truncate", "share": 0.25, "batch": 128, "rate": 3e-3}}
+"""Network to fields of its `Recipe` that are not the usual ones."""
 SIMULATED = ("ztf",)
 """Surveys whose objects can be as many as one likes: a fifth is held out, and the very weights that it judges ship."""
 HIDE_HOST = {"lsst": 0.5, "ztf": 0.75}
@@ -46,6 +50,7 @@ DATA_LICENCE = "CC-BY-4.0 (PLAsTiCC), BSD-3-Clause (snmachine)"
 MODELS = {
     "lsst-gru": ("lsst", "gru", "Recurrent classifier for Rubin alerts"),
     "lsst-transformer": ("lsst", "transformer", "Transformer classifier for Rubin alerts"),
+    "lsst-supernnova": ("lsst", "supernnova", "Recurrent classifier of raw observations for Rubin alerts"),
     "lsst-anomaly": ("lsst", "vrae", "VRAE and isolation forest for Rubin alerts"),
     "ztf-gru": ("ztf", "gru", "Recurrent classifier for ZTF alerts"),
     "ztf-transformer": ("ztf", "transformer", "Transformer classifier for ZTF alerts"),
@@ -100,6 +105,8 @@ def run(name: str, options: Options, show: Show) -> Card:
         show("simulating ZTF", 0, 1)
         objects = simulate.simulate(simulate.sources(objects, options.cache / "data"), options.seed)
     made = examples.cached(survey, objects, options.seed, options.cache, show)
+    if _reads_epochs(network):
+        made = raw.with_epochs(made, survey, objects, options.seed, options.cache, show)
     begun = time.monotonic()
     if network == "vrae":
         outcome = strange.run(
@@ -115,8 +122,9 @@ def run(name: str, options: Options, show: Show) -> Card:
 
 
 def _classifier(name: str, options: Options, made: Examples, show: Show, begun: float) -> tuple[Card, bytes]:
-    recipe = Recipe(MODELS[name][1], hide_host=HIDE_HOST[MODELS[name][0]], seed=options.seed)
-    recipe = replace(recipe, epochs=options.epochs or EPOCHS[recipe.network])
+    survey, kind, _ = MODELS[name]
+    recipe = Recipe(kind, hide_host=HIDE_HOST[survey], seed=options.seed)
+    recipe = replace(recipe, epochs=options.epochs or EPOCHS[kind], **BESIDE.get(kind, {}))
     folder = _folder(name, options)
     fold = evaluate.folds_of(made, FOLDS, options.seed)
     held = {inputs: [] for inputs in ("host_z", "no_host_z")}  # type: dict[str, list[NDArray[np.float32]]]
@@ -161,6 +169,10 @@ def _fit(made: Examples, recipe: Recipe, checkpoint: Path, what: str, show: Show
     return train.fit(made, recipe, checkpoint, report)
 
 
+def _reads_epochs(network: str) -> bool:
+    return reads(class_of(network)) == "epochs"
+
+
 def _folder(name: str, options: Options) -> Path:
     """Return where the checkpoints of this run lie: another seed or length is another run."""
     return options.cache / "checkpoints" / f"{name}-seed{options.seed}-epochs{options.epochs}-folds{options.folds}"
@@ -186,7 +198,7 @@ def _card(
         grid={field: getattr(rule, field) for field in GridRule.__dataclass_fields__},
         flux_unit="nJy",
         zero_point=NJY_ZERO_POINT,
-        channels=channel_names(survey),
+        channels=raw_channels(survey) if _reads_epochs(network) else channel_names(survey),
         scalars=scalar_names(survey, host=classifier),
         network=network,
         config=config,

@@ -170,7 +170,7 @@ def test_the_anomaly_score_sees_no_rare_object(labelled: MakeLabelled, tmp_path:
     np.testing.assert_array_equal(weights[0].ranks.combined, weights[1].ranks.combined)
 
 
-@pytest.mark.parametrize("name", ["lsst-gru", "lsst-anomaly"])
+@pytest.mark.parametrize("name", ["lsst-gru", "lsst-supernnova", "lsst-anomaly"])
 def test_train_writes_a_model_that_loads(
     name: str, labelled: MakeLabelled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
