@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.core.batch import Floats, Ints, Kind, LightCurves
-from broker.core.jit import jit
 from broker.tables.points import DETECTION_SIGMA
 
 Mode = Literal["none", "median", "auto"]
@@ -37,38 +36,40 @@ def subtract(curves: LightCurves, bands: int, mode: Mode) -> tuple[LightCurves, 
 
     A point of such a curve is a detection where the difference is `DETECTION_SIGMA` errors, of either sign.
     """
-    chosen = np.full(len(curves), mode == "median")
+    chosen: NDArray[np.bool_] = np.full(len(curves), mode == "median")
     if mode == "none" or not len(curves.mjd):
         return curves, chosen
-    order = np.lexsort((curves.mjd, curves.band, np.repeat(np.arange(len(curves)), curves.counts)))
-    medians = np.zeros((len(curves), bands))
-    shuffled = np.zeros(len(curves), np.bool_)
-    _medians(curves.offsets, curves.band[order], curves.flux_njy[order], curves.flux_err_njy[order], medians, shuffled)
-    chosen |= shuffled
     owner = np.repeat(np.arange(len(curves)), curves.counts)
-    flux = curves.flux_njy - np.where(chosen[owner], medians[owner, curves.band], 0.0)
+    group = owner * bands + curves.band
+    medians = _medians(curves.flux_njy, group, len(curves) * bands)
+    away = curves.flux_njy - medians[group]
+    if mode == "auto":
+        shuffled = _shuffled(curves, group, away, len(curves) * bands)
+        chosen = np.asarray(shuffled.reshape(-1, bands).max(axis=1))
+    flux = np.where(chosen[owner], away, curves.flux_njy)
     detected = abs(flux) >= DETECTION_SIGMA * curves.flux_err_njy
     kind = np.where(detected, np.int8(Kind.DETECTION), np.int8(Kind.FORCED))
     return replace(curves, flux_njy=flux, kind=np.where(chosen[owner], kind, curves.kind)), chosen
 
 
-@jit()
-def _medians(
-    offsets: Ints, band: NDArray[np.int8], flux: Floats, err: Floats, medians: Floats, shuffled: NDArray[np.bool_]
-) -> None:
-    """Fill in medians (A, B) and whether some band has no order (A,); points of a curve by band, then time."""
-    for i in range(len(offsets) - 1):
-        start = offsets[i]
-        while start < offsets[i + 1]:
-            stop = start
-            while stop < offsets[i + 1] and band[stop] == band[start]:
-                stop += 1
-            values = flux[start:stop]
-            middle = np.median(values)
-            medians[i, band[start]] = middle
-            if stop - start >= LEAST and np.median(np.abs(values - middle) / err[start:stop]) > SCATTER:
-                rank = np.argsort(np.argsort(values)).astype(np.float64)
-                away = rank - np.mean(rank)
-                if np.sum(np.diff(rank) ** 2) > DISORDER * np.sum(away * away):
-                    shuffled[i] = True
-            start = stop
+def _shuffled(curves: LightCurves, group: Ints, away: Floats, groups: int) -> NDArray[np.bool_]:
+    """Return for each group (G,) of points, those of one curve and band, whether it varies without order in time."""
+    count = np.bincount(group, minlength=groups)
+    by_flux = np.lexsort((curves.flux_njy, group))
+    rank = np.empty(len(group))
+    rank[by_flux] = np.arange(len(group))
+    in_time = np.lexsort((curves.mjd, group))
+    neighbours = group[in_time][1:] == group[in_time][:-1]
+    jump = np.diff(rank[in_time])[neighbours]
+    disorder = np.bincount(group[in_time][1:][neighbours], jump**2, groups) / np.maximum(count * (count**2 - 1) / 12, 1)
+    scatter = _medians(abs(away) / curves.flux_err_njy, group, groups)
+    return np.asarray((count >= LEAST) & (disorder > DISORDER) & (scatter > SCATTER))
+
+
+def _medians(values: Floats, group: Ints, groups: int) -> Floats:
+    """Return the median (G,) of the values (n,) of each group, 0 of none."""
+    count = np.bincount(group, minlength=groups)
+    first = np.cumsum(count) - count
+    ordered = np.append(values[np.lexsort((values, group))], 0.0)
+    low, high = first + np.maximum(count - 1, 0) // 2, first + count // 2
+    return np.where(count > 0, 0.5 * (ordered[low] + ordered[np.minimum(high, len(values))]), 0.0)
