@@ -36,7 +36,7 @@ def text(protocol: Protocol, found: Mapping[Unit, Result], figures: list[tuple[s
 Mean ± standard deviation over the parts. "Met" compares the mean with the goal.
 {drawn}
 Made by `tocsin evaluate {protocol.name}` out of the results in [`{protocol.name}/`]({protocol.name}/); it makes those
-that are missing. The {len(found)} there are took {_minutes(found)} on one core, networks found in the cache not counted.
+that are missing. The {len(found)} there are took {_minutes(found)} on one core; networks found in the cache took none.
 """
 
 
