@@ -15,7 +15,6 @@ from broker.models.transients.data import Labelled
 from broker.models.transients.nights import Recipe
 from broker.models.transients.protocols.supernovae import Task, answers, draw, early, judged
 from broker.models.transients.protocols.unit import Column, Context, Protocol, Result, Unit
-from broker.models.transients.vary import joined
 
 SEED = 1
 """Of the splits and starts that are reported; sizes, epochs and augmentation were chosen on seed 0."""
@@ -38,9 +37,6 @@ def run_a(unit: Unit, context: Context) -> Result:
     train, test = (objects.take(np.sort(rows)) for rows in np.array_split(order, 2))
     recipe = replace(RECIPE_A, seed=_start(unit))
     task = Task(f"A seed {unit.seed} split {unit.part}", train, recipe, early=0.15)
-    if unit.row == "gbm":
-        # Trees see each object whole and early: they can't be asked to cut afresh.
-        task = replace(task, pool=_with_early(train))
     views = {
         "whole": test,
         "six_points": early(test, by_night=False),
@@ -94,11 +90,6 @@ def _challenge(context: Context) -> spcc.Challenge:
 
 def _start(unit: Unit) -> int:
     return 100 * unit.seed + unit.part
-
-
-def _with_early(objects: Labelled) -> Labelled:
-    both = objects.take(np.tile(np.arange(len(objects)), 2))
-    return replace(both, curves=joined(objects.curves, early(objects, by_night=False).curves))
 
 
 def _units(protocol: str, parts: int) -> Callable[[str], tuple[Unit, ...]]:

@@ -17,6 +17,7 @@ from broker.models.transients.augment import Rng
 from broker.models.transients.data import Labelled
 from broker.models.transients.evaluate import area_under_curve, confusion
 from broker.models.transients.examples import to_examples
+from broker.models.transients.population import concatenated
 from broker.models.transients.protocols import boosting, plots
 from broker.models.transients.protocols.unit import Context, Result, Unit
 from broker.models.transients.spcc import first_significant
@@ -47,7 +48,8 @@ class Task:
     per_epoch : int
         Objects that an epoch draws; 0: all, in turn.
     early : float
-        Share of the objects of an epoch that are cut after six significant points: for a task that asks for them.
+        Share of the objects of an epoch that are cut after six significant points, for a task that asks for them;
+        where there is any, trees are grown on whole and on cut light curves.
     """
 
     name: str
@@ -169,7 +171,11 @@ def _trees(task: Task, views: Mapping[str, Labelled]) -> Answers:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     rng = np.random.default_rng((task.recipe.seed, 13))
-    pool = task.pool.take(np.sort(rng.permutation(len(task.pool))[:GROWN_ON]))
+    pool = task.pool
+    if task.early:
+        # Trees can't see an object cut afresh in every epoch: they see it whole and early.
+        pool = concatenated([pool, early(pool, by_night=False)])
+    pool = pool.take(np.sort(rng.permutation(len(pool))[:GROWN_ON]))
     training = _tensors(pool)
     label = pool.label
     shown = {view: _tensors(objects) for view, objects in views.items()}
@@ -178,9 +184,12 @@ def _trees(task: Task, views: Mapping[str, Labelled]) -> Answers:
         trees = HistGradientBoostingClassifier(
             max_iter=TREES, learning_rate=0.08, max_leaf_nodes=24, l2_regularization=1.0, random_state=task.recipe.seed
         )
-        trees.fit(boosting.features(training, host), label)
+        features = boosting.features(training, host)
+        # scikit-learn refuses a column without a number: a band that the survey lacks.
+        told = np.flatnonzero(np.isfinite(features).any(axis=0))
+        trees.fit(features[:, told], label)
         for view, tensors in shown.items():
-            out[f"{view}.{word}"] = trees.predict_proba(boosting.features(tensors, host))
+            out[f"{view}.{word}"] = trees.predict_proba(boosting.features(tensors, host)[:, told])
     return out
 
 
