@@ -19,11 +19,11 @@ SEED = 1
 PARTS = 2
 CLASSES = (0, 1, 2)
 """Columns of `broker.core.taxonomy.CLASSES`: Ia, Ib/c, II."""
-POOL = 20_000
+POOL = 12_000
 WIDE = population.Survey(farthest=1.2, most_points=200)
 """Deep-field objects have more points than 200: the test set's 5,000 are from the wide survey."""
 RECIPE = Recipe(epochs=14)
-PER_EPOCH = 8000
+PER_EPOCH = 6000
 _WORDS = {"whole.host_z": "whole curves, host z", "whole.no_host_z": "whole curves, no host z"}
 
 

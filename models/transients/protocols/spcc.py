@@ -20,13 +20,13 @@ SEED = 1
 """Of the splits and starts that are reported; sizes, epochs and augmentation were chosen on seed 0."""
 SPLITS = 5
 SMALL = 1103
-POOL = 20_000
+POOL = 12_000
 """Objects made of the 1,103."""
 FAR = population.Survey(farthest=1.1)
 """The farthest of the 1,103 with a spectrum is at 1.08."""
 RECIPE_A = Recipe(epochs=24)
 RECIPE_SMALL = Recipe(epochs=12)
-PER_EPOCH = 8000
+PER_EPOCH = 6000
 
 
 def run_a(unit: Unit, context: Context) -> Result:
