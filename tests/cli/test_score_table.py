@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
+import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from broker.core.errors import TocsinError
 from broker.core.metrics import Recorded
 from broker.core.taxonomy import BY_ID, CLASSES
 
+README = Path(__file__).parents[2] / "README.md"
 Rows = list[dict[str, str]]
 HEADER = ("obj", "mjd", "band", "flux", "flux_err", "detected", "limit")
 
@@ -201,6 +204,19 @@ def test_what_is_printed_without_a_file(table: Path) -> None:
     assert "6 objects in 240 rows; read: obj, mjd, band, flux, flux_err" in shown
     lines = [line for line in call(table, "--survey", "ztf", "--json").output.splitlines() if line.startswith("{")]
     assert len(lines) == 6
+
+
+def test_the_readmes_commands_run(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path / "hosts.csv", ("obj", "z_host", "z_host_err"), [(2, 0.07, 0.01)])
+    block = re.search(r"```bash\n# test: curves\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    assert block is not None
+    for line in block[1].splitlines():
+        words = shlex.split(line, comments=True)
+        assert words[:2] == ["tocsin", "score"]
+        words = words[: words.index(">")] if ">" in words else words
+        assert CliRunner().invoke(tocsin, words[1:]).exit_code == 0, line
+    assert {path.name for path in tmp_path.glob("*.csv")} == {"curves.csv", "hosts.csv", "scores.csv", "early.csv"}
 
 
 def test_supernovae_of_plasticc_are_told_from_the_rest(tmp_path: Path) -> None:
