@@ -140,7 +140,9 @@ class Score(_Section):
     shadow: list[str] = Field(
         default_factory=list, description="Candidates on trial: names or folders of models, published apart."
     )
-    gp_solver: Literal["fast", "fast64", "dense", "george"] = Field("fast", description="Gaussian-process solver.")
+    gp_solver: Literal["fast", "fast64", "dense", "torch", "george"] = Field(
+        "fast", description="Gaussian-process solver; torch is exact, and runs on a GPU if there is one."
+    )
     gp_threads: int = Field(
         2, ge=1, le=256, description="Threads of the Gaussian process, most of a Rubin alert's time."
     )

@@ -18,7 +18,7 @@ from broker.gp.noise import believable
 
 
 def solver(name: str) -> Solver:
-    """Return the solver called ``name``: ``fast``, ``fast64`` (its exact float64 prediction), ``dense`` or ``george``.
+    """Return a solver: ``fast``, ``fast64`` (its exact float64 prediction), ``dense``, ``torch`` or ``george``.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def fit(curves: LightCurves, wavelengths_aa: Floats, *, solver: str = "fast") ->
         Sorted in time within each curve. All kinds of points count alike: a limit is flux 0 with its depth as error.
     wavelengths_aa : (B,) float
         Central wavelengths of the bands, Å.
-    solver : {"fast", "fast64", "dense", "george"}
+    solver : {"fast", "fast64", "dense", "torch", "george"}
 
     Returns
     -------
@@ -161,7 +161,15 @@ def _george() -> Solver:
     return George()
 
 
-SOLVERS = {"fast": _fast, "fast64": _fast64, "dense": _dense, "george": _george}
+def _torch() -> Solver:
+    try:
+        from broker.gp.torch_solver import Torch
+    except ImportError as error:
+        raise TocsinError("the solver 'torch' needs: pip install 'tocsin[broker]'") from error
+    return Torch()
+
+
+SOLVERS = {"fast": _fast, "fast64": _fast64, "dense": _dense, "george": _george, "torch": _torch}
 _by_name = solver
 
 

@@ -42,7 +42,7 @@ class Coalesced:
     log_likelihood: Floats
 
 
-def coalesce(curves: LightCurves, amplitude: Floats, time_scale_d: Floats, share: float) -> Coalesced:
+def coalesce(curves: LightCurves, amplitude: Floats, time_scale_d: Floats, share: float | Floats) -> Coalesced:
     """Take runs of points as two each.
 
     Parameters
@@ -51,11 +51,11 @@ def coalesce(curves: LightCurves, amplitude: Floats, time_scale_d: Floats, share
         Usable ones (`broker.gp.model.usable`), sorted in time.
     amplitude, time_scale_d : (A,) float64
         Of the model, nJy and days.
-    share : float
-        Of a run's error, that its bend must stay below; 0 leaves all curves as they are.
+    share : float or (A,) float64
+        Of a run's error, that its bend must stay below; 0 for all leaves them as they are.
     """
     counts, constant = curves.counts.copy(), np.zeros(len(curves))
-    if share == 0.0:
+    if not np.any(share):
         return Coalesced(curves, constant)
     mjd, flux, error = (column.copy() for column in (curves.mjd, curves.flux_njy, curves.flux_err_njy))
     row = np.arange(len(mjd))

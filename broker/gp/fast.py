@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from broker.core.batch import Floats, Ints, LightCurves
 from broker.gp import grid, search
-from broker.gp.coalesce import coalesce
+from broker.gp.coalesce import Coalesced, coalesce
 from broker.gp.model import WAVELENGTH_SCALE_AA, Fit, Prediction, usable
 
 NOISE_MIN, NOISE_MAX = 1e-7, 1e18
@@ -19,6 +19,10 @@ to noise of 6,000) would drown in rounding, a larger one says nothing."""
 FIT_AMPLITUDE, FIT_TIME_SCALE_D, FIT_SHARE = 3.0, 2.0, 0.02
 """What the fit joins points by, before it knows better: amplitude beside its start, a short time scale, and share of an
 error (see `coalesce`)."""
+
+
+MOST_JOIN = 0.02
+"""Largest share of an error that longer runs may cost a curve that would have more than `grid.LIMIT` points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class Fast:
         self, curves: LightCurves, waves: Floats, times: Floats, fit: Fit, variance: bool, answer: Prediction
     ) -> None:
         """Fill ``answer`` for curves that are all usable."""
-        few = coalesce(curves, fit.amplitude, fit.time_scale_d, self.join)
+        few = self._joined(curves, fit)
         curves = few.curves
         ordered = _ordered(times)
         size, cells = min(int(curves.counts.max()), grid.LIMIT), times.shape[1] * len(waves)
@@ -100,6 +104,19 @@ class Fast:
         answer.log_likelihood[:] += few.log_likelihood
         if ordered is not times:
             answer.flux[:], answer.variance[:] = _as_given(times, answer.flux), _as_given(times, answer.variance)
+
+    def _joined(self, curves: LightCurves, fit: Fit) -> Coalesced:
+        """Join points of runs; where too many are left for one factorisation, longer runs, if they leave few enough."""
+        few = coalesce(curves, fit.amplitude, fit.time_scale_d, self.join)
+        long = few.curves.counts > grid.LIMIT
+        if self.join == 0.0 or not long.any():
+            return few
+        best = np.full(len(curves), self.join)
+        for share in MOST_JOIN / 4.0, MOST_JOIN:
+            tried = coalesce(curves, fit.amplitude, fit.time_scale_d, np.where(long, share, best))
+            best = np.where(long & (tried.curves.counts <= grid.LIMIT), share, best)
+            long &= tried.curves.counts > grid.LIMIT
+        return coalesce(curves, fit.amplitude, fit.time_scale_d, best)
 
     def log_likelihood(self, curves: LightCurves, wavelengths_aa: Floats, amplitude: Floats, tau_d: Floats) -> Floats:
         """Log marginal likelihood (A,); block-Vecchia for curves that `predict` cuts into windows."""

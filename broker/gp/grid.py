@@ -11,10 +11,10 @@ from broker.core.batch import Floats, Ints
 from broker.core.jit import jit
 from broker.gp import banded, panels, simd
 
-LIMIT = 512
-"""A curve of more points is predicted in windows."""
-WINDOW = 384
-"""Points that a window is conditioned on: the nearest in time to its grid times."""
+LIMIT = 1024
+"""A curve of more points is predicted in windows: no survey's packet holds as many that cannot be joined."""
+WINDOW = 512
+"""Points that a window is conditioned on: the nearest in time to its grid times, as many before as behind."""
 
 NOISE_MIN, NOISE_MAX = 1e-11, 1e18
 """Bounds of a squared error beside the squared amplitude: what float64 can factorise, and float32 can hold."""
@@ -138,21 +138,17 @@ def _first_at(mjd: Floats, low: int, high: int, time: float) -> int:
 def _span(mjd: Floats, start: int, stop: int, times: Floats, row: int, begin: int) -> tuple[int, int, int]:
     """Return the end of the window of grid times that starts at ``begin``, and the points that it is conditioned on.
 
-    A window takes in grid times until a third of its points lie between them, then points on both sides, nearest first.
+    A window takes in grid times until a third of its points lie between them, then as many points on both sides: the
+    nearest alone would all be of one night.
     """
-    left = _first_at(mjd, start, stop, times[row, begin])
+    left = right = _first_at(mjd, start, stop, times[row, begin])
     end = begin + 1
     while end < times.shape[1] and _first_at(mjd, start, stop, times[row, end]) - left <= WINDOW // 3:
+        right = _first_at(mjd, start, stop, times[row, end])
         end += 1
-    low = high = _first_at(mjd, start, stop, 0.5 * (times[row, begin] + times[row, end - 1]))
-    while high - low < WINDOW:
-        before = times[row, begin] - mjd[low - 1] if low > start else np.inf
-        after = mjd[high] - times[row, end - 1] if high < stop else np.inf
-        if before <= after:
-            low -= 1
-        else:
-            high += 1
-    return end, low, high
+    side = (WINDOW - right + left) // 2
+    low = max(min(left - side, stop - WINDOW), start)
+    return end, low, min(low + WINDOW, stop)
 
 
 @jit()
