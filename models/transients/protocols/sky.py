@@ -72,7 +72,9 @@ def figures(scores: Scores, label: Ints) -> dict[str, float]:
     if scores.anomaly is not None:
         rare = np.isin(label, [_COLUMN["slsn"], _COLUMN["tde"]])
         scored = (rare | (label == _COLUMN["snia"])) & np.isfinite(scores.anomaly.score)
-        out["anomaly_auc"] = area_under_curve(scores.anomaly.score[scored].astype(np.float64), rare[scored])
+        # One detection is too few for a score: at the first one there is no figure.
+        if 0 < rare[scored].sum() < scored.sum():
+            out["anomaly_auc"] = area_under_curve(scores.anomaly.score[scored].astype(np.float64), rare[scored])
     return {name: round(value, 4) for name, value in out.items()}
 
 
@@ -107,7 +109,7 @@ def run(unit: Unit, context: Context) -> Result:
             found = figures(scorer.answer(tensors, scorer.grid(told).n_detections), label)
             metrics |= {f"{name}.{inputs}.{view}": value for name, value in found.items()}
     for name in ("recall.snia", "recall.rrlyrae", "macro_f1", "anomaly_auc"):
-        curves[name] = [metrics[f"{name}.no_host_z.packet.{day}"] for day in DAYS]
+        curves[name] = [metrics.get(f"{name}.no_host_z.packet.{day}", 0.5) for day in DAYS]
     seconds = round(time.monotonic() - begun, 1)
     return {
         "metrics": metrics,
