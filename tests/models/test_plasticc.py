@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from broker import gp
+from broker.core.bands import SURVEYS
 from broker.core.batch import Kind
 from broker.models.transients import beginnings, evaluate, examples
 from broker.models.transients.data import Labelled
-from broker.models.transients.protocols import boosting, calibration, early, members, plasticc
-from broker.models.transients.protocols.unit import Context, Unit, write
+from broker.models.transients.protocols import boosting, calibration, curves, early, members, plasticc
+from broker.models.transients.protocols.unit import Context, write
 from broker.score.tensors import HOST
+from broker.score.window import GridRule, request
 
 MakeLabelled = Callable[..., Labelled]
 
@@ -60,15 +62,15 @@ def test_units_leave_finite_results_of_their_protocol(row: str, context: Context
 def test_the_cut_holds_nothing_of_later_days(labelled: MakeLabelled) -> None:
     objects = labelled(14)
     first = beginnings.first_detection(objects.curves)
-    curves = objects.curves
+    points = objects.curves
     expected = [
-        curves.mjd[a:b][curves.kind[a:b] == Kind.DETECTION].min()
-        for a, b in zip(curves.offsets[:-1], curves.offsets[1:], strict=True)
+        points.mjd[a:b][points.kind[a:b] == Kind.DETECTION].min()
+        for a, b in zip(points.offsets[:-1], points.offsets[1:], strict=True)
     ]
     np.testing.assert_array_equal(first, expected)
-    late = curves.mjd > np.repeat(first, curves.counts) + 10.0
-    flux = np.where(late, -5.0 * curves.flux_njy, curves.flux_njy)
-    changed = replace(objects, curves=dataclasses.replace(curves, flux_njy=flux))
+    late = points.mjd > np.repeat(first, points.counts) + 10.0
+    flux = np.where(late, -5.0 * points.flux_njy, points.flux_njy)
+    changed = replace(objects, curves=replace(points, flux_njy=flux))
     one, other = early.cut(objects), early.cut(changed)
     for k, day in enumerate(early.DAYS):
         rows = one.version == k
@@ -124,3 +126,26 @@ def test_errors_by_uncertainty_and_confusion() -> None:
     assert evaluate.confusion(np.array([0, 1, 1]), np.array([0, 0, 1]), 2).tolist() == [[1, 1], [0, 1]]
     each = np.array([[[0.9, 0.1], [0.5, 0.5]]])
     assert evaluate.spread_of_top(each)[0] == pytest.approx(np.std([0.9, 0.5], ddof=1))
+
+
+def test_the_misfit_of_a_curve_is_of_its_points(labelled: MakeLabelled) -> None:
+    """Nothing where the mean passes through the points; every point moved by 3 errors gives 9."""
+    grid = request(labelled(14).curves, GridRule())
+    answer = gp.interpolate(grid.curves, SURVEYS["lsst"].wavelengths_aa, grid.times)
+    points = grid.curves
+    moved = replace(points, flux_njy=np.mean(answer.flux) + 0.0 * points.flux_njy)
+    flat = replace(answer, flux=np.full_like(answer.flux, np.mean(answer.flux)))
+    np.testing.assert_allclose(curves.misfit(moved, grid.times, flat), 0.0, atol=1e-6)
+    shifted = replace(moved, flux_njy=moved.flux_njy + 3.0 * moved.flux_err_njy)
+    np.testing.assert_allclose(curves.misfit(shifted, grid.times, flat), 9.0, rtol=1e-3)
+
+
+def test_examples_are_drawn_from_the_result(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curves, "POINTS", (3, 500))
+    unit = curves.units("gp")[0]
+    result = curves.run(unit, context)
+    assert set(result["curves"]) == set(curves.SHOWN)
+    write(unit, result, tmp_path)
+    assert unit.path(tmp_path).stat().st_size < 40_000
+    ((name, _),) = curves.draw({unit: result}, tmp_path)
+    assert (tmp_path / name).stat().st_size > 10_000

@@ -20,8 +20,9 @@ PROTOCOLS = {
     "E": f"{_HERE}shift:PROTOCOL",
     "F": f"{_HERE}early:PROTOCOL",
     "calibration": f"{_HERE}calibration:PROTOCOL",
-    "sky": f"{_HERE}sky:PROTOCOL",
+    "curves": f"{_HERE}curves:PROTOCOL",
     "systems": f"{_HERE}systems:PROTOCOL",
+    "sky": f"{_HERE}sky:PROTOCOL",
 }
 """Name to module and attribute; `tocsin evaluate` lists them in this order."""
 

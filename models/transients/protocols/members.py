@@ -86,10 +86,14 @@ class Split:
 
 def split(seed: int, context: Context) -> Split:
     """Return the set in folds: examples out of the cache, or made."""
-    source = data.fetch(context.cache / "data") if context.data is None else context.data / "plasticc"
-    objects = data.load(source)
+    objects = data.load(source(context))
     made = examples.cached("lsst", objects, seed, context.cache, context.show)
     return Split(objects, made, evaluate.folds_of(made, FOLDS, seed), seed)
+
+
+def source(context: Context) -> Path:
+    """Return where the PLAsTiCC training set is, downloaded on first use if no folder was given."""
+    return data.fetch(context.cache / "data") if context.data is None else context.data / "plasticc"
 
 
 def heads(row: str, parts: Split, part: int, judged: Examples, host: bool, context: Context) -> Floats:

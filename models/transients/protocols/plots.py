@@ -121,7 +121,7 @@ def errors(path: Path, series: Mapping[str, ArrayLike]) -> None:
         axes.legend(fontsize=8)
 
 
-def gp_examples(path: Path, curves: Sequence[Curve], columns: int = 3) -> None:
+def gp_examples(path: Path, curves: Sequence[Curve], columns: int = 2) -> None:
     """Draw light curves with their interpolation: points with errors, mean and one standard deviation per band."""
     rows = -(-len(curves) // columns)
     with _figure(path, (3.2 * columns, 2.3 * rows)) as figure:
@@ -131,12 +131,22 @@ def gp_examples(path: Path, curves: Sequence[Curve], columns: int = 3) -> None:
                 axes.plot(curve.times, mean, color=colour, lw=0.8)
                 if band in curve.points:
                     at, flux, err = curve.points[band]
-                    axes.errorbar(at, flux, err, fmt="o", ms=2, lw=0.6, color=colour, label=band)
+                    axes.plot(*_crosses(at, flux, err, 0.006 * np.ptp(curve.times)), color=colour, lw=0.7, label=band)
             axes.set_title(curve.title, fontsize=8)
             axes.tick_params(labelsize=6)
+            axes.locator_params(nbins=4)
         figure.axes[0].legend(fontsize=6, ncols=2)
         figure.supxlabel("days", fontsize=8)
         figure.supylabel("flux", fontsize=8)
+
+
+def _crosses(x: ArrayLike, y: ArrayLike, err: ArrayLike, half: float) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return one line (6 n,) that draws a cross for every point: markers and error bars one by one fill a file."""
+    at, mean, sd = (np.asarray(v, dtype=np.float64) for v in (x, y, err))
+    gap = np.full(len(at), np.nan)
+    across = np.stack((at, at, gap, at - half, at + half, gap), axis=1)
+    along = np.stack((mean - sd, mean + sd, gap, mean, mean, gap), axis=1)
+    return across.ravel(), along.ravel()
 
 
 @contextmanager
