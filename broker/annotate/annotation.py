@@ -189,13 +189,14 @@ def nearest(scores: Scores, rows: int) -> Ints:
     strange, chosen = scores.anomaly, scores.chosen
     if strange is None or (strange.nearest is None and chosen is None):
         return np.zeros(rows, np.int64)
-    scored = np.array([not reason for reason in strange.reason])
+    scored = np.array([not reason for reason in strange.reason], np.bool_)
     if strange.nearest is not None:
         return np.where(scored, strange.nearest, 0)
     assert chosen is not None  # for mypy
     ids = np.array(chosen.class_ids)
     likeliest = np.where(np.isin(ids, list(RARE)), -1.0, chosen.probabilities).argmax(axis=1)
-    return np.where(scored & np.array([not reason for reason in chosen.reason]), ids[likeliest], 0)
+    scored &= np.array([not reason for reason in chosen.reason], np.bool_)
+    return np.where(scored, ids[likeliest], 0)
 
 
 def _tree(scores: ClassScores, rows: int) -> Column:

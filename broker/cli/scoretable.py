@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from broker.cli.curves import Columns, Judge
     from broker.tables.curves import Table
 
+LARGEST_ZP = 100.0
 SHOWN = 40
 """Rows that are printed where no file is asked for."""
 
@@ -66,7 +67,7 @@ def score_table(path: Path, asked: Asked, settings: Settings) -> None:
     host_layout = names.of_objects(read.header(asked.objects), mapping) if asked.objects else None
     with ExitStack() as stack:
         out = stack.enter_context(write.writing(asked.out)) if asked.out else _printed(asked.as_json)
-        judge = _judge(asked, at, settings, _baseline(asked, rules.layout))
+        judge = _judge(asked, at, settings, _baseline(asked, rules))
         with _bar("rows", read.count(path)) as advance:
             table = curves.load(path, rules, advance)
         z = curves.hosts(asked.objects, host_layout, table.ids) if asked.objects and host_layout else _unknown(table)
@@ -98,6 +99,8 @@ def _rules(path: Path, asked: Asked, mapping: dict[str, str]) -> Rules:
         zp, column = float(asked.zp) if asked.zp is not None else NJY_ZERO_POINT, None
     except ValueError:
         zp, column = NJY_ZERO_POINT, asked.zp
+    if not abs(zp) <= LARGEST_ZP:
+        raise click.UsageError(f"--zp {asked.zp} is no zero point in magnitudes")
     header = read.header(path)
     mapping = {name: found for name, found in mapping.items() if name not in names.OF_OBJECTS or name == "obj"}
     layout = names.of_curves(
@@ -129,10 +132,10 @@ def _judge(asked: Asked, at: Floats, settings: Settings, baseline: Mode) -> Judg
     return Judge(scorer, at, history, baseline, chosen.gp_threads, chosen.gp_solver)
 
 
-def _baseline(asked: Asked, layout: Layout) -> Mode:
-    """Return the baseline's mode; magnitudes with signs or limits are of differences, as alerts have them."""
-    alerts = "mag" not in layout or "sign" in layout or "limit" in layout
-    return "none" if asked.baseline == "auto" and alerts else asked.baseline
+def _baseline(asked: Asked, rules: Rules) -> Mode:
+    """Return the baseline's mode; fluxes, and magnitudes of alerts, are differences already."""
+    differences = "mag" not in rules.layout or rules.of_alerts
+    return "none" if asked.baseline == "auto" and differences else asked.baseline
 
 
 def _unknown(table: Table) -> tuple[Any, Any]:

@@ -9,8 +9,8 @@ from broker.core.bands import SURVEYS
 from broker.core.errors import TocsinError
 
 ALIASES: dict[str, tuple[str, ...]] = {
-    "obj": ("obj", "object_id", "objectid", "obj_id", "oid", "diaobjectid", "snid"),
-    "mjd": ("mjd", "midpointmjdtai", "mjd_tai"),
+    "obj": ("obj", "object_id", "objectid", "obj_id", "objid", "oid", "diaobjectid", "ztfname", "snid", "name"),
+    "mjd": ("mjd", "midpointmjdtai", "mjd_tai", "hmjd"),
     "jd": ("jd",),
     "band": ("band", "filter", "passband", "fid", "filt", "filtercode", "filtername"),
     "flux": ("flux", "psfflux", "forcediffimflux"),
@@ -29,7 +29,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "detected": ("detected", "det", "detected_bool", "is_detected"),
     "limit": ("limit", "diffmaglim", "limiting_mag", "maglim", "limmag"),
     "sign": ("isdiffpos",),
-    "zp": ("zp", "zeropoint", "zero_point", "magzpsci", "magzp"),
+    "zp": ("zp", "zeropoint", "zero_point", "magzpsci", "magzp", "zpdiff"),
     "z_host": ("z_host", "host_z", "hostgal_photoz", "photoz", "redshift", "z"),
     "z_host_err": ("z_host_err", "host_z_err", "hostgal_photoz_err", "photoz_err", "redshift_err", "z_err"),
 }
@@ -102,7 +102,10 @@ def of_curves(
     _needed({name: column for name, column in found.items() if column}, ("obj", "mjd", "band"), header)
     if "flux" not in found and "mag" not in found:
         raise TocsinError(f"no column of flux or mag is known among {_list(header)}: name it, --columns flux=...")
-    unused = ("mag", "mag_err", "sign") if "flux" in found else ("flux", "flux_err", "zp")
+    fluxes = "flux" in found and not ("mag" in mapping and "flux" not in mapping)
+    if fluxes and "flux_err" not in found and {"mag", "mag_err"} <= set(found):
+        fluxes = "flux" in mapping
+    unused = ("mag", "mag_err", "sign") if fluxes else ("flux", "flux_err", "zp")
     kept = {name: column for name, column in found.items() if name not in unused}
     _needed(kept, ("flux_err",) if "flux" in kept else ("mag_err",), header)
     if constant_zp:

@@ -73,6 +73,11 @@ class Rules:
     drop_bad: bool = False
     dropped: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def of_alerts(self) -> bool:
+        """Whether magnitudes are of differences, as in alerts: there are limits or signs beside them."""
+        return "limit" in self.layout or "sign" in self.layout
+
     def points(self, chunk: Chunk, done: int) -> Points:
         """Return the points of a chunk of rows; ``done`` rows came before.
 
@@ -125,14 +130,14 @@ class Rules:
         return self._with_limits(chunk, done, flux, err, self._detected(chunk, done, significant))
 
     def _magnitudes(self, chunk: Chunk, done: int) -> tuple[Floats, Floats, NDArray[np.int8]]:
-        """Return the same of magnitudes; beside limits, as in alerts, every magnitude is a detection."""
+        """Return the same of magnitudes; in a table of alerts every magnitude is a detection."""
         mag, mag_err = (numbers(self._column(chunk, name), name, done) for name in ("mag", "mag_err"))
         mag = np.where(abs(mag) < _NO_MAG, mag, np.nan)
         flux = mag_to_njy(mag)
         err = np.sign(mag_err) * mag_err_to_njy(flux, abs(mag_err))
         if "sign" in self.layout:
             flux = flux * self._signs(chunk, done, ~np.isnan(mag))
-        significant = np.full(len(mag), True) if "limit" in self.layout else abs(flux) >= DETECTION_SIGMA * err
+        significant = np.full(len(mag), True) if self.of_alerts else abs(flux) >= DETECTION_SIGMA * err
         return self._with_limits(chunk, done, flux, err, self._detected(chunk, done, significant))
 
     def _with_limits(

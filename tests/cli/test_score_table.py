@@ -133,6 +133,8 @@ def test_without_a_detection_there_is_a_reason_and_no_number(tmp_path: Path) -> 
     assert [r["obj"] for r in rows] == ["0", "0", "faint", "faint", "nothing", "nothing"]
     assert [r["reason"] for r in rows] == ["", "", *["too_few_detections"] * 2, *["no_points"] * 2]
     assert [r["reason_anomaly"] for r in rows[:2]] == ["too_few_detections", ""]
+    nothing = written(tmp_path / "b.csv", HEADER[:5], lines[-1:])
+    assert [r["reason"] for r in scored(nothing, "--survey", "ztf")] == ["no_points"]
     for row in rows:
         numbers = {row[name] == "" for name in row if name.startswith("p_")}
         assert numbers == {row["reason"] != ""}
@@ -173,6 +175,7 @@ def test_hosts_change_what_is_said_of_theirs_alone(table: Path, tmp_path: Path) 
         (),
         ("--survey", "ztf", "--at", "x"),
         ("--survey", "ztf", "--columns", "oid"),
+        ("--survey", "ztf", "--zp", "nan"),
         ("--survey", "ztf", "--out", "x.fits"),
         ("--survey", "ztf", "--out", "x.csv", "--json"),
         ("--survey", "sdss"),

@@ -147,6 +147,18 @@ def test_magnitudes_are_fluxes(tmp_path: Path) -> None:
     assert table.curves.kind.tolist() == [Kind.DETECTION, Kind.FORCED]
 
 
+def test_what_the_user_names_is_read(tmp_path: Path) -> None:
+    path = written(tmp_path / "m.csv", (*HEADER, "mag", "mag_err"), [(*r, 20.0, 0.1) for r in rows(1)])
+    assert set(loaded(path).curves.flux_njy) == {r[3] for r in rows(1)}
+    assert loaded(path, columns="mag=mag").curves.flux_njy == pytest.approx([36307.805] * 30)
+
+
+def test_fluxes_without_errors_are_no_measurements_beside_magnitudes(tmp_path: Path) -> None:
+    lines = [("A", 1, "g", 20.0, 0.1, 7.0)]
+    path = written(tmp_path / "m.csv", ("obj", "mjd", "band", "mag", "mag_err", "flux"), lines)
+    assert loaded(path).curves.flux_njy == pytest.approx([36307.805])
+
+
 def test_limits_and_signs_are_those_of_an_alert(tmp_path: Path) -> None:
     header = ("objectId", "mjd", "fid", "magpsf", "sigmapsf", "diffmaglim", "isdiffpos")
     lines = [("A", 1, 1, 20.0, 0.3, 20.5, "t"), ("A", 2, 2, 20.0, 0.1, 20.5, "f"), ("A", 3, 3, "", "", 20.0, "")]
@@ -154,6 +166,8 @@ def test_limits_and_signs_are_those_of_an_alert(tmp_path: Path) -> None:
     assert found.kind.tolist() == [Kind.DETECTION, Kind.DETECTION, Kind.LIMIT]
     assert found.flux_njy == pytest.approx([36307.805, -36307.805, 0.0])
     assert found.flux_err_njy[2] == pytest.approx(36307.805 / 5)
+    alone = written(tmp_path / "b.csv", (*header[:5], header[6]), [(*line[:5], line[6]) for line in lines])
+    assert loaded(alone).curves.kind.tolist() == [Kind.DETECTION, Kind.DETECTION]
 
 
 def replaced(row: int, column: int, value: Any) -> list[tuple[Any, ...]]:
