@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from broker.core.taxonomy import CLASSES
 from broker.models.transients.data import Labelled
 from broker.models.transients.nights import Recipe
-from broker.models.transients.protocols import spcc, supernovae
+from broker.models.transients.protocols import shift, spcc, supernovae
 from broker.models.transients.protocols.supernovae import Answers, Task, figures, roc
 from broker.models.transients.protocols.unit import Context, Protocol, Unit, write
 
@@ -107,3 +109,37 @@ def test_a_survey_of_few_bands_grows_trees(labelled: type[Labelled], context: Co
     made = supernovae.answers("gbm", task, {"whole": objects}, context)
     assert np.isfinite(made["whole.no_host_z"]).all()
     assert (made["whole.host_z"].argmax(axis=1) == objects.label).mean() > 0.9
+
+
+def test_types_of_the_test_set_are_the_true_ones(tmp_path: Path) -> None:
+    points = pd.DataFrame(
+        {
+            "object_id": [7.0, 7.0, 9.0],
+            "mjd": [59002.0, 59001.0, 59003.0],
+            "passband": [1, 5, 2],
+            "flux": [100.0, 2.0, 3.0],
+            "flux_err": [1.0, 2.0, 3.0],
+            "detected_bool": [1, 0, 1],
+        }
+    )
+    objects = pd.DataFrame(
+        {
+            "object_id": [9.0, 7.0],
+            "hostgal_specz": [-9.0, 0.3],
+            "hostgal_photoz": [0.5, 0.25],
+            "hostgal_photoz_err": [0.1, 0.05],
+            "target": [0.0, 0.0],
+            "true_target": [42.0, 62.0],
+        }
+    )
+    with zipfile.ZipFile(tmp_path / "set.whl", "w") as archive:
+        for name, table_ in {"lightcurves": points, "metadata": objects}.items():
+            archive.writestr(f"snmachine/example_data/sniabcii_test_{name}_example.csv", table_.to_csv(index=False))
+    # The second time from the tables.
+    for _ in range(2):
+        found = shift.test_supernovae(tmp_path / "set.whl", tmp_path / "tables")
+        assert found.object_id.tolist() == [7, 9]
+        assert [CLASSES[k].slug for k in found.label] == ["snibc", "snii"]
+        assert found.curves.band.tolist() == [5, 1, 2]
+        assert found.host_z.tolist() == [0.25, 0.5]
+        (tmp_path / "set.whl").unlink(missing_ok=True)
