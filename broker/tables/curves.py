@@ -24,6 +24,7 @@ from broker.tables.values import MISSING, numbers, runs
 Id = str | int
 Progress = Callable[[int], None]
 _COLUMNS = ("mjd", "flux_njy", "flux_err_njy", "band", "kind")
+_LARGEST = 2**63
 _EXACT = 2.0**53  # whole numbers below it are exact in float64
 
 
@@ -137,10 +138,15 @@ def _names(values: NDArray[Any], done: int, rows: Ints | None = None) -> list[Id
 
 
 def _ids(names: list[Id]) -> list[Id]:
-    """Return text that is whole numbers, without exception and written as we would, as whole numbers."""
+    """Return text that is whole numbers, without exception and written as we would, as whole numbers of 64 bits.
+
+    Whole numbers that do not fit become text.
+    """
     texts = [name for name in names if isinstance(name, str)]
+    if not texts:
+        return list(names) if all(abs(int(name)) < _LARGEST for name in names) else [str(name) for name in names]
     plain = all(text.removeprefix("-").isascii() and text.removeprefix("-").isdigit() for text in texts)
-    if texts and plain and all(str(int(text)) == text and abs(int(text)) < 2**63 for text in texts):
+    if plain and all(str(int(text)) == text and abs(int(text)) < _LARGEST for text in texts):
         return [int(name) for name in names]
     return names
 

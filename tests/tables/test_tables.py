@@ -117,7 +117,13 @@ def test_ids_stay_what_they_were(tmp_path: Path) -> None:
     ):
         assert loaded(written(tmp_path / "ids.csv", HEADER, [(i, *rest) for i in given])).ids == expected
     others = {name: [value] * 2 for name, value in zip(HEADER[1:], rest, strict=True)}
-    for values, ids in (([large, 3], [large, 3]), (["7", "8"], [7, 8]), ([4.0, 5.0], [4, 5])):
+    unsigned = np.array([2**64 - 1, 3], np.uint64)
+    for values, ids in (
+        (unsigned, [str(i) for i in unsigned.tolist()]),
+        ([large, 3], [large, 3]),
+        (["7", "8"], [7, 8]),
+        ([4.0, 5.0], [4, 5]),
+    ):
         pq.write_table(pa.table({"obj": values, **others}), tmp_path / "ids.parquet")
         assert loaded(tmp_path / "ids.parquet").ids == ids
     for bad in ([1.5, 2.0], [1e17, 2.0], ["a", None]):
