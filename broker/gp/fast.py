@@ -32,7 +32,7 @@ class Fast:
     Attributes
     ----------
     cut : float
-        Prediction drops covariances below cut · min(error²).
+        Prediction drops covariances below cut · min(error²), or cut · A · min(error) where that is less.
     tail : float
         It stops a variance where a tile of columns adds less than this share.
     single : float

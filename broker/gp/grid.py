@@ -70,7 +70,8 @@ def _condition(
         smallest = min(smallest, (error[start + i] / amplitude) ** 2)
     for i in range(n, (n + 7) // 8 * 8):
         time[i], waves[i], noise[i], fluxes[i] = banded.FAR * (1 + i - n), 0.0, 1.0, 0.0
-    reach = banded.reach_days(cut * smallest, tau)
+    # beside noise larger than the process, the error bar is the process's own
+    reach = banded.reach_days(cut * min(smallest, np.sqrt(smallest)), tau)
     banded.factorise(n, time, waves, noise, 3.0 / tau**2, reach, factor, first)
     value = banded.forward(n, fluxes, factor, first, white)
     banded.backward(n, factor, first, white, sums, alpha)
@@ -173,7 +174,7 @@ def predict(
 ) -> None:
     """Predict the curves ``rows``, in the precision of ``work``.
 
-    ``times`` (A, T) must be finite and in order. Correlations below cut · min(error²) / A² are dropped; ``tail`` is
+    ``times`` (A, T) must be finite and in order. Correlations below a share of the noise are dropped (`Fast.cut`); ``tail`` is
     `banded.posterior`'s. Writes mean, spread (A, B, T) and, for curves without windows, values (A,): log likelihoods.
     """
     for row in rows:

@@ -174,17 +174,56 @@ def test_wrong_use_raises() -> None:
         gp.interpolate(curves, WAVES, np.tile(GRID, (2, 1)), at=gp.Fit(*(np.ones(1),) * 3))
 
 
-def test_windows_of_a_long_history_keep_the_mean() -> None:
-    """A 1,000-point history is cut into windows; the mean must stay within 0.1 error bars of the whole curve's."""
+def night_points(nights: int, each: int, rng: np.random.Generator, noise: float) -> Curve:
+    """Draw nights of so many points in four bands, in no order, of a process of τ = 3 d: no run of them is long."""
+    mjd = np.concatenate([START + night + np.sort(rng.uniform(0.0, 0.3, each)) for night in 9.0 * np.arange(nights)])
+    band = rng.integers(0, 4, len(mjd))
+    r = np.sqrt(3.0) * np.hypot((mjd[:, None] - mjd) / 3.0, (WAVES[band][:, None] - WAVES[band]) / 6000.0)
+    root = np.linalg.cholesky((1.0 + r) * np.exp(-r) + 1e-7 * np.eye(len(mjd)))
+    error = 1000.0 * noise * rng.uniform(0.6, 1.6, len(mjd))
+    return mjd, band, 1000.0 * root @ rng.standard_normal(len(mjd)) + rng.normal(0.0, error), error
+
+
+def long_histories() -> dict[str, Curve]:
     rng = np.random.default_rng(8)
-    curves = batch([supernova(1000, rng, span=900.0), supernova(LIMIT + 1, rng, span=200.0)])
-    times = np.stack([START + np.linspace(0, 900, 60), START + np.linspace(0, 200, 60)])
+    return {
+        "1,000 points": supernova(1000, rng, span=900.0),
+        "windows": supernova(LIMIT + 300, rng, span=900.0),
+        "three nights": night_points(3, 450, rng, 0.02),
+        "nights that cannot be joined": night_points(7, 190, rng, 1e-3),
+    }
+
+
+@pytest.mark.parametrize("name", long_histories())
+def test_a_long_history_keeps_the_mean(name: str) -> None:
+    """In windows or with longer runs, the mean stays within 0.1 error bars of the whole curve's Gaussian process."""
+    curves = batch([long_histories()[name]])
+    times = np.linspace(curves.mjd[0], curves.mjd[-1], 40)[None]
     fit = gp.fit(curves, WAVES)
     ours = gp.solver("fast").predict(curves, WAVES, times, fit, variance=True)
     whole = gp.solver("dense").predict(curves, WAVES, times, fit, variance=True)
     off = np.abs(ours.flux - whole.flux) / np.sqrt(whole.variance)
     assert np.mean(off < 0.1) >= 0.95
+    assert off.max() < 0.5
+    assert np.all(np.abs(np.sqrt(ours.variance / whole.variance) - 1.0) < 0.2)
     np.testing.assert_allclose(ours.log_likelihood, whole.log_likelihood, rtol=1e-2)
+
+
+@pytest.mark.parametrize("solver", ["fast", "fast64"])
+def test_any_truncation_equals_the_dense_answer(solver: str) -> None:
+    """A partial light curve is a light curve: cut after any point, at the same hyper-parameters."""
+    whole = supernovae((70,), seed=13)
+    cuts = range(1, 71, 3)
+    parts = batch([tuple(c[:n] for c in (whole.mjd, whole.band, whole.flux_njy, whole.flux_err_njy)) for n in cuts])  # type: ignore[misc]
+    fit, times = gp.fit(parts, WAVES), np.tile(GRID, (len(parts), 1))
+    ours = gp.solver(solver).predict(parts, WAVES, times, fit, variance=True)
+    dense = gp.solver("dense").predict(parts, WAVES, times, fit, variance=True)
+    bar = np.sqrt(dense.variance)
+    assert np.max(np.abs(ours.flux - dense.flux) / bar) < {"fast": 1.5e-3, "fast64": 1e-6}[solver]
+    assert np.max(np.abs(np.sqrt(ours.variance) / bar - 1.0)) < {"fast": 1.5e-3, "fast64": 1e-6}[solver]
+    best = gp.fit(parts, WAVES, solver="dense")
+    found = gp.log_likelihood(parts, WAVES, fit.amplitude, fit.time_scale_d)
+    assert np.mean(found > best.log_likelihood - 0.5) >= 0.97
 
 
 def test_float32_overflow_is_nan() -> None:
