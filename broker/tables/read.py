@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from broker.core.errors import TocsinError
 
 Chunk = dict[str, NDArray[Any]]
-ROWS = 65_536
+ROWS, LINES = 65_536, 4_096
+"""At a time, of Parquet and of text, where the lists of so many rows stay in the cache."""
 LONGEST_TEXT = 256  # characters: an array of text is as wide as its longest entry
 TEXT_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -50,7 +51,7 @@ def count(path: Path) -> int | None:
 
 
 def chunks(path: Path, columns: Sequence[str]) -> Iterator[Chunk]:
-    """Yield the ``columns`` of at most `ROWS` rows at a time, in the file's order.
+    """Yield the ``columns`` of at most `ROWS` or `LINES` rows at a time, in the file's order.
 
     Raises
     ------
@@ -104,7 +105,7 @@ def _text_chunks(path: Path, columns: Sequence[str]) -> Iterator[Chunk]:
     with _text(path) as (reader, names):
         places = [names.index(column) for column in columns]
         done = 0
-        while rows := list(islice(reader, ROWS)):
+        while rows := list(islice(reader, LINES)):
             rows = [row for row in rows if row]
             if {len(row) for row in rows} - {len(names)}:
                 wrong = next(i for i, row in enumerate(rows) if len(row) != len(names))

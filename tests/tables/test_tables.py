@@ -79,7 +79,7 @@ def test_every_form_of_a_table_holds_the_same(plain: Table, tmp_path: Path, monk
     ]
     comments = tmp_path / "comments.csv"
     comments.write_text("\ufeff# made by hand\n\n" + (tmp_path / "more.csv").read_text().replace("\r", "") + "\n\n")
-    monkeypatch.setattr(read, "ROWS", 7)  # rows in many parts
+    monkeypatch.setattr(read, "LINES", 7)  # rows in many parts
     for path in (*forms, comments):
         table = loaded(path)
         assert table.ids == plain.ids, path
