@@ -174,8 +174,8 @@ def predict(
 ) -> None:
     """Predict the curves ``rows``, in the precision of ``work``.
 
-    ``times`` (A, T) must be finite and in order. Correlations below a share of the noise are dropped (`Fast.cut`); ``tail`` is
-    `banded.posterior`'s. Writes mean, spread (A, B, T) and, for curves without windows, values (A,): log likelihoods.
+    ``times`` (A, T) must be finite and in order; ``cut`` and ``tail`` are those of `fast.Fast`. Writes mean, spread
+    (A, B, T) and, for curves without windows, values (A,): log likelihoods.
     """
     for row in rows:
         start, stop = offsets[row], offsets[row + 1]
