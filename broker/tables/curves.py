@@ -89,22 +89,32 @@ def hosts(path: Path, layout: Layout, ids: list[Id]) -> tuple[Floats, Floats]:
     place = {str(name): i for i, name in enumerate(ids)}
     z, err, met = np.full(len(ids), np.nan), np.full(len(ids), np.nan), np.zeros(len(ids), np.bool_)
     done = 0
-    for chunk in read.chunks(path, list(layout.columns.values())):
-        if not chunk:
-            continue
-        for row, name in enumerate(_names(chunk[layout.columns["obj"]], done)):
-            at = place.get(str(name))
-            if at is None or met[at]:
-                what = "has no light curve" if at is None else "is there twice"
-                raise TocsinError(f"{path}, row {done + row + 1}: the object {name} {what}")
-            met[at] = True
-        where = np.array([place[str(name)] for name in _names(chunk[layout.columns["obj"]], done)], np.int64)
-        z[where] = numbers(chunk[layout.columns["z_host"]], "z_host", done)
-        if "z_host_err" in layout:
-            err[where] = numbers(chunk[layout.columns["z_host_err"]], "z_host_err", done)
-        done += len(where)
+    try:
+        for chunk in read.chunks(path, list(layout.columns.values())):
+            if not chunk:
+                continue
+            where = _places(chunk[layout.columns["obj"]], place, met, done)
+            z[where] = numbers(chunk[layout.columns["z_host"]], "z_host", done)
+            if "z_host_err" in layout:
+                err[where] = numbers(chunk[layout.columns["z_host_err"]], "z_host_err", done)
+            done += len(where)
+    except TocsinError as error:
+        raise TocsinError(f"the table of objects {path}: {error}") from error
     known = np.isfinite(z) & (z >= 0)
     return np.where(known, z, np.nan), np.where(known & np.isfinite(err) & (err >= 0), err, np.nan)
+
+
+def _places(values: NDArray[Any], place: dict[str, int], met: NDArray[np.bool_], done: int) -> Ints:
+    """Return the place (n,) of each object of a column of ids, and mark it in ``met``."""
+    found = []
+    for row, name in enumerate(_names(values, done)):
+        at = place.get(str(name))
+        if at is None or met[at]:
+            what = "has no light curve" if at is None else "is there twice"
+            raise TocsinError(f"row {done + row + 1}: the object {name} {what}")
+        met[at] = True
+        found.append(at)
+    return np.array(found, np.int64)
 
 
 def _owners(values: NDArray[Any], seen: dict[Id, int], done: int) -> Ints:
