@@ -39,11 +39,11 @@ def test_draw_is_three_to_one_seeded_and_windowed() -> None:
 
 def test_figures_are_whole_and_within_reason() -> None:
     sample = bench.plasticc(folder(), 12, 4, "event")
-    figures = bench.measure(sample, lambda line: None)
-    assert figures["within_1.0"] >= 0.9
-    assert figures["fast_within_1.5e-3_bars"] >= 0.9
-    assert figures["float64_relative"] < 1e-6
-    assert all(figures["ratio"][step] > 5 for step in ("fit", "fit_mean", "fit_mean_variance"))
+    found = bench.measure(sample, lambda done: None)
+    assert found["within_1.0"] >= 0.9
+    assert found["fast_within_1.5e-3_bars"] >= 0.9
+    assert found["float64_relative"] < 1e-6
+    assert all(found["ratio"][step] > 5 for step in ("fit", "fit_mean", "fit_mean_variance"))
 
 
 def test_a_wrong_optimum_shows() -> None:
@@ -57,3 +57,50 @@ def test_a_wrong_optimum_shows() -> None:
 def test_missing_data_is_said(tmp_path: Path) -> None:
     with pytest.raises(TocsinError, match=r"lc\.parquet"):
         bench.plasticc(tmp_path, 4, 1, "event")
+
+
+def figures(**changed: float) -> dict[str, object]:
+    ratio = {step: changed.get(step, 500.0) for step in ("fit", "fit_mean", "fit_mean_variance")}
+    rest = {
+        "within_0.5": 0.99,
+        "worst": -1.0,
+        "worse_by_3": 0.0,
+        "fast_within_1.5e-3_bars": 1.0,
+        "fast_worst_bars": 1e-3,
+        "float64_relative": 1e-9,
+    }
+    return {"ratio": ratio, **{name: changed.get(name, value) for name, value in rest.items()}}
+
+
+def test_the_worst_of_the_draws_counts() -> None:
+    draws = [figures(fit=250.0, worse_by_3=1e-3), figures(fit=300.0, **{"within_0.5": 0.98})]
+    found = bench.worst(draws)
+    assert found["fit"] == 250.0
+    assert found["within_0.5"] == 0.98
+    assert found["worse_by_3"] == 1e-3
+    assert bench.broken(found, "event") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("fit", 199.0),
+        ("fit_mean", 129.0),
+        ("fit_mean_variance", 89.0),
+        ("within_0.5", 0.96),
+        ("worse_by_3", 2e-3),
+        ("fast_within_1.5e-3_bars", 0.98),
+        ("float64_relative", 2e-6),
+    ],
+)
+def test_each_floor_can_break(name: str, value: float) -> None:
+    broken = bench.broken(bench.worst([figures(), figures(**{name: value})]), "whole")
+    assert len(broken) == 1
+    assert broken[0].startswith(name)
+
+
+def test_variance_is_asked_for_more_on_event_windows_and_less_without_avx512() -> None:
+    found = bench.worst([figures(fit_mean_variance=100.0)])
+    assert bench.broken(found, "whole") == []
+    assert len(bench.broken(found, "event")) == 1
+    assert bench.broken(found, "event", speed=0.5) == []
