@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.core.jit import jit
-from broker.gp import panels, simd
+from broker.gp import functions, panels, simd
 
 Real = NDArray[Any]
 Index = NDArray[np.int64]
@@ -74,7 +74,7 @@ def _fill(low: int, p: int, time: Real, wave: Real, noise: Real, rate: float, fa
     times, waves, rates = simd.load(time, p * 8), simd.load(wave, p * 8), simd.splat(factor, rate)
     for k in range(low, p * 8 + 8):
         gap, step = times - simd.same(time, k), waves - simd.same(wave, k)
-        simd.store(factor, p * stride + k * 8, simd.matern(gap * gap * rates + step * step))
+        simd.store(factor, p * stride + k * 8, functions.matern(gap * gap * rates + step * step))
     for j in range(p * 8, p * 8 + 8):
         factor[p * stride + j * 8 + j - p * 8] += noise[j]
 
@@ -161,7 +161,7 @@ def mean_of(
         times, waves, total = simd.load(grid_time, v), simd.load(grid_wave, item + v), simd.splat(mean, 0.0)
         for k in range(low, high):
             gap, step = times - simd.same(near, k), waves - simd.same(wave, k)
-            covariance = simd.matern(gap * gap * rates + step * step)
+            covariance = functions.matern(gap * gap * rates + step * step)
             total = total + covariance * simd.same(alpha, k)
             simd.store_as(row, k * panels.ROWS * lanes + v, covariance)
         simd.store(mean, item + v, total)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from broker.core.batch import Floats
 from broker.core.jit import jit
-from broker.gp import simd
+from broker.gp import functions, simd
 
 LANES = 16
 TILE = 4
@@ -100,7 +100,7 @@ class _TileCode:
             item = builder.mul(builder.add(self.b, _index(j)), _index(LANES))
             spot = simd.pointer(self.context, builder, pivot_array, self.pivots, item, self.kind.llvm)
             builder.store(tile[j, j], spot, align=4)
-            tile[j, j] = simd.inverse_sqrt_value(builder, self.kind, tile[j, j])
+            tile[j, j] = functions.inverse_sqrt_value(builder, self.kind, tile[j, j])
             for i in range(j + 1, TILE):
                 tile[i, j] = builder.fmul(tile[i, j], tile[j, j])
             for i in range(j + 1, TILE):
@@ -153,7 +153,7 @@ def _fill(
         times, waves, row = simd.same(near_time, a), simd.same(near_wave, a), a * size * LANES
         for b in range(0, a, TILE):
             gap, step = times - simd.repeat(near_time, b), waves - simd.repeat(near_wave, b)
-            four = simd.quarters(simd.matern(gap * gap * rate + step * step))
+            four = simd.quarters(functions.matern(gap * gap * rate + step * step))
             simd.store(factor, row + b * LANES, amplitude * four[0])
             simd.store(factor, row + (b + 1) * LANES, amplitude * four[1])
             simd.store(factor, row + (b + 2) * LANES, amplitude * four[2])
@@ -209,7 +209,7 @@ def lanes(
         for a in range(done - start, end - start):
             white = simd.load(factor, last + a * LANES)
             quad = quad + white * white
-            logs = logs + simd.log(simd.load(pivots, a * LANES))
+            logs = logs + functions.log(simd.load(pivots, a * LANES))
         done = end
     simd.store(out, 0, (quad + logs) * simd.splat(power, -0.5))
     for lane in range(LANES):
