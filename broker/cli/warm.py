@@ -20,8 +20,10 @@ def warm() -> None:
     from broker.core.batch import FilePacket
     from broker.core.config import load
     from broker.core.metrics import Recorded
+    from broker.gp import warm as warm_gp
 
     began = time.monotonic()
+    warm_gp()
     settings = load()
     simulate.install_schema(settings.run.cache_dir / "schemas")
     pipeline = assemble.pipeline(settings, Recorded())

@@ -124,6 +124,20 @@ def log_likelihood(
     return _by_name(solver).log_likelihood(believable(curves, len(waves)), waves, amplitude, time_scale_d)
 
 
+def warm() -> None:
+    """Compile the fast solver in each of its precisions, which a few light curves need not meet."""
+    errors, points = (0.3, 0.02, 0.003), 20
+    total = len(errors) * points
+    mjd = np.tile(np.arange(float(points)), len(errors))
+    codes = np.zeros(total, np.int8)
+    error = np.repeat(errors, points)
+    curves = LightCurves(np.arange(len(errors) + 1) * points, mjd, np.sin(mjd), error, codes, codes)
+    at = Fit(*(np.full(len(errors), value) for value in (1.0, 10.0, 0.0)))
+    for variance in (False, True):
+        interpolate(curves, np.array([5000.0]), mjd.reshape(len(errors), points), variance=variance, at=at)
+    fit(curves, np.array([5000.0]))
+
+
 def _check_rows(curves: LightCurves, amplitude: Floats, time_scale_d: Floats) -> None:
     if amplitude.shape != (len(curves),) or time_scale_d.shape != (len(curves),):
         raise ValueError(f"hyper-parameters of {len(curves)} curves, not {amplitude.shape} and {time_scale_d.shape}")

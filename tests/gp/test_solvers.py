@@ -12,6 +12,7 @@ from broker import gp
 from broker.core.bands import SURVEYS
 from broker.core.batch import Floats, LightCurves
 from broker.core.errors import TocsinError
+from broker.gp import grid
 from broker.gp.bench import plasticc
 from broker.gp.model import start_amplitude
 from tests.gp.curves import batch, supernovae
@@ -127,6 +128,19 @@ def test_start_amplitude_is_the_field_s() -> None:
     flux, error = np.array([10.0, -400.0, 900.0]), np.array([1.0, 2.0, 500.0])
     assert start_amplitude(flux, error) == 200.0
     assert start_amplitude(np.zeros(3), error) == 0.5
+
+
+def test_warming_meets_every_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    met: set[tuple[str, str]] = set()
+    scratch = grid.scratch
+
+    def seen(points: int, cells: int, *kinds: type) -> grid.Scratch:
+        met.add((kinds[0].__name__, kinds[1].__name__))
+        return scratch(points, cells, *kinds)
+
+    monkeypatch.setattr(grid, "scratch", seen)
+    gp.warm()
+    assert met == {("float32", "float32"), ("float64", "float32"), ("float64", "float64")}
 
 
 def test_unknown_solver_is_named() -> None:
