@@ -59,7 +59,7 @@ _GROUPS = {
 }  # fmt: skip
 _MAPS = {"last_mag": "summary.lastMag", "rise_rate": "summary.riseRate"}
 _BANDS = tuple(dict.fromkeys(band for survey in SURVEYS.values() for band in survey.bands))
-_PARTS = ("forest", "reconstruction")
+_PARTS = ("exposure", "forest", "reconstruction")
 _BRANCHES = {class_id: name.lower().replace("-", "") for class_id, (name, _) in BRANCHES.items()}
 _NO_TREE: Row = {"prior": [], "branches": []}
 

@@ -1,7 +1,8 @@
-"""The anomaly score: how badly a VRAE explains a curve and how isolated its code is, ranked among known curves."""
+"""The anomaly score: what a judge says of a curve, how isolated its code is, how badly it is explained, as a rank."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from broker.core.batch import AnomalyScores, Floats, Ints
 from broker.core.errors import TocsinError
 from broker.models.networks.vrae import squared_error
 from broker.score import card as cards
+from broker.score import shape
+from broker.score.boosted import Boosted
 from broker.score.card import Card
 from broker.score.classify import CHUNK, load_network, reasons
 from broker.score.forest import Forest
@@ -29,56 +32,87 @@ FOREST_SCALARS = (
     "log_amplitude",
 )
 """Scalars that the forest reads beside the code, which does not say how long its window is; and colours, see below."""
+PARTS = ("exposure", "forest", "reconstruction")
+"""What the score is made of: the judge's ln odds of a warped curve, the forest's score, the autoencoder's error."""
+LEVELS = np.concatenate((np.linspace(0.0, 0.99, 199), [0.9925, 0.995, 0.9975, 0.999, 0.9995]))
+"""Of the quantiles that a rank is read from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """What the parts of the score are among the reference set.
+    """What the parts of the score are among the reference set, the ordinary curves that it was fitted on.
 
     Attributes
     ----------
-    reconstruction, forest : (Q,) float64
-        Quantiles of each part, from the smallest to the largest.
+    parts : (P, Q) float64
+        Quantiles at `LEVELS` of each of `PARTS`.
+    weight : (P,) float64
+        Of each part in the score; they add up to 1.
     combined : (Q,) float64
-        Quantiles of the mean of the two parts' ranks.
+        Quantiles of `mean`.
     """
 
-    reconstruction: Floats
-    forest: Floats
+    parts: Floats
+    weight: Floats
     combined: Floats
 
     @classmethod
-    def of(cls, reconstruction: Floats, forest: Floats, points: int = 201) -> Ranks:
-        """Return the quantiles of a reference set's parts (n,)."""
-        levels = np.linspace(0.0, 1.0, points)
-        first, second = np.quantile(reconstruction, levels), np.quantile(forest, levels)
-        combined = 0.5 * (_rank(first, reconstruction) + _rank(second, forest))
-        return cls(first, second, np.quantile(combined, levels))
+    def of(cls, values: Mapping[str, Floats], weight: Mapping[str, float]) -> Ranks:
+        """Return the quantiles of a reference set's parts (n,), of which the weights may be any positive numbers."""
+        shares = np.array([weight.get(name, 0.0) for name in PARTS])
+        draft = cls(np.stack([np.quantile(values[name], LEVELS) for name in PARTS]), shares / shares.sum(), LEVELS)
+        return cls(draft.parts, draft.weight, np.quantile(draft.mean(values), LEVELS))
 
-    def score(self, reconstruction: Floats, forest: Floats) -> Floats:
-        """Return the percentile rank (A,) in [0, 1] of the two parts together."""
-        combined = 0.5 * (_rank(self.reconstruction, reconstruction) + _rank(self.forest, forest))
-        return _rank(self.combined, combined)
+    def mean(self, values: Mapping[str, Floats]) -> Floats:
+        """Return the weighted mean (A,) of the parts' -ln(1 - rank): Fisher's way to combine them."""
+        each = [surprise(quantiles, values[name]) for name, quantiles in zip(PARTS, self.parts, strict=True)]
+        return np.asarray(self.weight @ np.stack(each))
+
+    def score(self, values: Mapping[str, Floats]) -> Floats:
+        """Return the percentile rank (A,) in [0, 1] of the parts together."""
+        return np.asarray(-np.expm1(-surprise(self.combined, self.mean(values))))
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What makes the parts of the score.
+
+    Attributes
+    ----------
+    network : torch.nn.Module
+        The autoencoder (`broker.models.networks.vrae`), in evaluation mode.
+    forest : Forest
+    judge : Boosted
+        Trees that tell warped curves from ordinary ones.
+    """
+
+    network: Any
+    forest: Forest
+    judge: Boosted
+
+    def parts(self, tensors: Tensors, names: tuple[str, ...], device: torch.device) -> dict[str, Floats]:
+        """Return each of `PARTS` (A,), of tensors whose scalars are called ``names``; ``device`` is the network's."""
+        code, error = encode(self.network, tensors, device)
+        isolation = self.forest.score(forest_inputs(code, tensors, names))
+        return dict(zip(PARTS, (self.judge.score(judge_inputs(tensors)), isolation, error), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class Anomaly:
-    """VRAE, forest and ranks with their card.
+    """Models and ranks with their card.
 
     Attributes
     ----------
     card : Card
-    network : torch.nn.Module
-        The autoencoder, in evaluation mode, on ``device``.
+    models : Models
+        The network on ``device``.
     device : torch.device
-    forest : Forest
     ranks : Ranks
     """
 
     card: Card
-    network: Any
+    models: Models
     device: torch.device
-    forest: Forest
     ranks: Ranks
 
     @classmethod
@@ -96,25 +130,34 @@ class Anomaly:
         tensors = load(cards.read_weights(card, root))
         network = {key[8:]: tensors[key] for key in tensors if key.startswith("network.")}
         arrays = {key: value.numpy() for key, value in tensors.items() if not key.startswith("network.")}
-        forest, ranks = unpack(card.name, arrays)
+        forest, judge, ranks = unpack(card.name, arrays)
         loaded = load_network(card, network, device)
         expected = input_names(loaded.code.out_features // 2, card.scalars)
         if card.forest_inputs != expected or forest.feature.max(initial=-1) >= len(expected):
             raise TocsinError(f"model {name}: forest_inputs is {card.forest_inputs}, expected {expected}")
-        return cls(card, loaded, device, forest, ranks)
+        if judge.feature.max(initial=-1) >= len(card.scalars) + len(shape.names(card.bands)):
+            raise TocsinError(f"model {name}: the judge reads inputs that there are not")
+        return cls(card, Models(loaded, forest, judge), device, ranks)
 
     def score(self, tensors: Tensors, n_detections: Ints, min_detections: int) -> AnomalyScores:
         """Return the score (A,) with its parts; NaN where a reason says why."""
-        code, reconstruction = encode(self.network, tensors, self.device)
-        isolation = self.forest.score(forest_inputs(code, tensors, self.card.scalars))
-        total = self.ranks.score(reconstruction, isolation)
-        bad = ~tensors.finite | ~np.isfinite(reconstruction) | ~np.isfinite(isolation)
+        parts = self.models.parts(tensors, self.card.scalars, self.device)
+        total = self.ranks.score(parts)
+        bad = ~tensors.finite | ~np.isfinite(np.stack(list(parts.values()))).all(axis=0)
         reason = reasons(n_detections < min_detections, bad)
         unscored = np.array([r != "" for r in reason], dtype=bool)
-        columns = [np.where(unscored, np.nan, x).astype(np.float32) for x in (total, isolation, reconstruction)]
-        published = {"forest": columns[1], "reconstruction": columns[2]}
+
+        def published(values: Floats) -> NDArray[np.float32]:
+            return np.where(unscored, np.nan, values).astype(np.float32)
+
+        columns = {name: published(values) for name, values in parts.items()}
         names = (self.card.name, self.card.version, self.card.weights.sha256)
-        return AnomalyScores(*names, columns[0], published, reason)
+        return AnomalyScores(*names, published(total), columns, reason)
+
+
+def judge_inputs(tensors: Tensors) -> NDArray[np.float32]:
+    """Return what the judge reads (A, S + F): every scalar, NaN where unknown, and the shape around the peak."""
+    return np.concatenate((tensors.scalars, shape.of_tensors(tensors)), axis=1)
 
 
 def forest_scalars(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -146,34 +189,52 @@ def encode(network: Any, tensors: Tensors, device: torch.device) -> tuple[NDArra
     return np.concatenate(codes), np.concatenate(errors)
 
 
-def pack(forest: Forest, ranks: Ranks) -> dict[str, NDArray[Any]]:
-    """Return forest and ranks as named arrays for the weight file."""
-    arrays = {f"forest.{name}": getattr(forest, name) for name in ("roots", "feature", "value", "right")}
-    arrays["forest.typical"] = np.array([forest.typical])
-    return arrays | {f"ranks.{name}": getattr(ranks, name) for name in ("reconstruction", "forest", "combined")}
+_FOREST = ("roots", "feature", "value", "right")
+_JUDGE = (*_FOREST, "missing_left")
+_RANKS = ("parts", "weight", "combined")
 
 
-def unpack(name: str, arrays: dict[str, NDArray[Any]]) -> tuple[Forest, Ranks]:
-    """Return forest and ranks from the arrays of `pack`.
+def pack(forest: Forest, judge: Boosted, ranks: Ranks) -> dict[str, NDArray[Any]]:
+    """Return forest, judge and ranks as named arrays for the weight file."""
+    arrays = {f"forest.{name}": getattr(forest, name) for name in _FOREST}
+    arrays |= {f"judge.{name}": getattr(judge, name) for name in _JUDGE}
+    arrays |= {"forest.typical": np.array([forest.typical]), "judge.start": np.array([judge.start])}
+    return arrays | {f"ranks.{name}": getattr(ranks, name) for name in _RANKS}
+
+
+def unpack(name: str, arrays: dict[str, NDArray[Any]]) -> tuple[Forest, Boosted, Ranks]:
+    """Return forest, judge and ranks from the arrays of `pack`.
 
     Raises
     ------
     TocsinError
-        An array is missing, or a node points outside its forest.
+        An array is missing, or a node points outside its trees.
     """
     try:
-        roots, feature, value, right = (arrays[f"forest.{part}"] for part in ("roots", "feature", "value", "right"))
-        forest = Forest(roots, feature, value, right, float(arrays["forest.typical"][0]))
-        ranks = Ranks(*(arrays[f"ranks.{part}"] for part in ("reconstruction", "forest", "combined")))
+        trees = {part: arrays[f"forest.{part}"] for part in _FOREST}
+        forest = Forest(**trees, typical=float(arrays["forest.typical"][0]))
+        trees = {part: arrays[f"judge.{part}"] for part in _JUDGE}
+        judge = Boosted(**trees, start=float(arrays["judge.start"][0]))
+        ranks = Ranks(*(arrays[f"ranks.{part}"] for part in _RANKS))
     except KeyError as error:
         raise TocsinError(f"model {name}: the weights have no {error.args[0]}") from error
-    inside = forest.feature >= 0
-    places = np.arange(len(forest.feature))
-    if not ((forest.right[inside] > places[inside]).all() and (forest.right < len(places)).all()) or inside[-1:].any():
-        raise TocsinError(f"model {name}: a node of the forest points outside it")
-    return forest, ranks
+    for what, feature, right in (("forest", forest.feature, forest.right), ("judge", judge.feature, judge.right)):
+        if not _inside(feature, right):
+            raise TocsinError(f"model {name}: a node of the {what} points outside it")
+    return forest, judge, ranks
 
 
-def _rank(quantiles: Floats, values: Floats) -> Floats:
-    """Return the rank (n,) in [0, 1] of values (n,) among quantiles (Q,), between them linear."""
-    return np.asarray(np.interp(values, quantiles, np.linspace(0.0, 1.0, len(quantiles))))
+def _inside(feature: NDArray[np.int16], right: NDArray[np.int32]) -> bool:
+    """Return whether every node's children come after it and are there: no walk is endless or leaves the arrays."""
+    inner, places = feature >= 0, np.arange(len(feature))
+    return bool((right[inner] > places[inner]).all() and (right < len(places)).all() and not inner[-1:].any())
+
+
+def surprise(quantiles: Floats, values: Floats) -> Floats:
+    """Return -ln(1 - rank) (n,) of values (n,) among quantiles (Q,) at `LEVELS`, between them linear in the rank.
+
+    Beyond the last quantile it goes on growing, so that the strangest of all still have an order.
+    """
+    top, width = quantiles[-1], max(float(quantiles[-1] - quantiles[len(quantiles) // 2]), 1e-12)
+    inside = -np.log1p(-np.interp(values, quantiles, LEVELS))
+    return np.asarray(inside + np.maximum(values - top, 0.0) / width)

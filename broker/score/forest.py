@@ -55,7 +55,7 @@ class Forest:
             parts.append(
                 (
                     np.where(leaf, -1, tree.feature).astype(np.int16),
-                    np.where(leaf, _path_lengths(tree), _round_down(tree.threshold)).astype(np.float32),
+                    np.where(leaf, _path_lengths(tree), round_down(tree.threshold)).astype(np.float32),
                     np.where(leaf, 0, tree.children_right + total).astype(np.int32),
                 )
             )
@@ -83,7 +83,7 @@ def _path_lengths(tree: Any) -> Floats:
     return depth + _average_path(tree.n_node_samples)
 
 
-def _round_down(threshold: Floats) -> NDArray[np.float32]:
+def round_down(threshold: Floats) -> NDArray[np.float32]:
     """Return the largest float32 not above each threshold: a float32 input falls on the same side of both."""
     narrow = threshold.astype(np.float32)
     return np.where(narrow > threshold, np.nextafter(narrow, np.float32(-np.inf)), narrow)

@@ -21,7 +21,9 @@ from broker.core.taxonomy import CLASSES
 from broker.core.units import NJY_ZERO_POINT
 from broker.models.networks import class_of, reads
 from broker.models.transients import calibrate, data, evaluate, examples, raw, strange, train
+from broker.models.transients.data import Labelled
 from broker.models.transients.examples import Examples
+from broker.models.transients.exposure import Task
 from broker.models.transients.sky import simulate
 from broker.models.transients.train import Recipe
 from broker.score import card as cards
@@ -51,10 +53,10 @@ MODELS = {
     "lsst-gru": ("lsst", "gru", "Recurrent classifier for Rubin alerts"),
     "lsst-transformer": ("lsst", "transformer", "Transformer classifier for Rubin alerts"),
     "lsst-supernnova": ("lsst", "supernnova", "Recurrent classifier of raw observations for Rubin alerts"),
-    "lsst-anomaly": ("lsst", "vrae", "VRAE and isolation forest for Rubin alerts"),
+    "lsst-anomaly": ("lsst", "vrae", "Judge exposed to warped curves, VRAE and isolation forest for Rubin alerts"),
     "ztf-gru": ("ztf", "gru", "Recurrent classifier for ZTF alerts"),
     "ztf-transformer": ("ztf", "transformer", "Transformer classifier for ZTF alerts"),
-    "ztf-anomaly": ("ztf", "vrae", "VRAE and isolation forest for ZTF alerts"),
+    "ztf-anomaly": ("ztf", "vrae", "Judge exposed to warped curves, VRAE and isolation forest for ZTF alerts"),
 }
 """Name to survey, network and summary."""
 
@@ -104,21 +106,23 @@ def run(name: str, options: Options, show: Show) -> Card:
     if survey == "ztf":
         show("simulating ZTF", 0, 1)
         objects = simulate.simulate(simulate.sources(objects, options.cache / "data"), options.seed)
-    made = examples.cached(survey, objects, options.seed, options.cache, show)
-    if _reads_epochs(network):
-        made = raw.with_epochs(made, survey, objects, options.seed, options.cache, show)
-    begun = time.monotonic()
     if network == "vrae":
-        outcome = strange.run(
-            made, scalar_names(survey, host=False), options.seed, options.epochs, _folder(name, options), show
-        )
-        card = _card(name, options, made, outcome.config, outcome.metrics, time.monotonic() - begun)
-        card = card.model_copy(update={"forest_inputs": outcome.inputs})
-        weights = save(outcome.tensors)
+        card, weights = _anomaly(name, options, objects, show)
     else:
-        card, weights = _classifier(name, options, made, show, begun)
+        made = examples.cached(survey, objects, options.seed, options.cache, show)
+        if _reads_epochs(network):
+            made = raw.with_epochs(made, survey, objects, options.seed, options.cache, show)
+        card, weights = _classifier(name, options, made, show, time.monotonic())
     cards.write(card, weights, options.out)
     return cards.read(name, options.out)
+
+
+def _anomaly(name: str, options: Options, objects: Labelled, show: Show) -> tuple[Card, bytes]:
+    begun = time.monotonic()
+    task = Task(MODELS[name][0], options.seed, options.epochs, _folder(name, options), show)
+    outcome = strange.run(objects, task)
+    card = _card(name, options, outcome.known, outcome.config, outcome.metrics, time.monotonic() - begun)
+    return card.model_copy(update={"forest_inputs": outcome.inputs}), save(outcome.tensors)
 
 
 def _classifier(name: str, options: Options, made: Examples, show: Show, begun: float) -> tuple[Card, bytes]:

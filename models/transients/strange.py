@@ -6,9 +6,8 @@ No weight, scaler, threshold or forest sees a rare object or its label, and the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,33 +19,36 @@ from broker.core.batch import Floats, Ints
 from broker.core.taxonomy import CLASSES, COMMON, RARE
 from broker.models.networks import create
 from broker.models.networks.vrae import squared_error
+from broker.models.transients import examples, exposure
+from broker.models.transients.data import Labelled
 from broker.models.transients.evaluate import area_under_curve, groups, recall_at
 from broker.models.transients.examples import Examples
+from broker.models.transients.exposure import Task
 from broker.models.transients.train import descend, one_cycle, resume, save, set_rate
-from broker.score.anomaly import Ranks, encode, forest_inputs, input_names, pack
+from broker.score.anomaly import Models, Ranks, encode, forest_inputs, input_names, pack
 from broker.score.forest import Forest
 from broker.score.tensors import Tensors, without_host
 
 EPOCHS, BATCH, RATE, KL_WEIGHT = 8, 256, 4e-3, 0.02
+EPOCH = 12_000
+"""Examples of an epoch, at most."""
 TREES, SAMPLES = 100, 256
+WEIGHT: Mapping[str, float] = {"exposure": 1.0}
+"""Of the parts in the score; chosen on seed 0 of protocol G."""
 CPU = torch.device("cpu")
-
-Show = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A VRAE with its forest and ranks."""
+    """Autoencoder, forest and judge, and the ranks of their answers."""
 
-    network: Any
-    forest: Forest
+    models: Models
     ranks: Ranks
 
     def score(self, tensors: Tensors, names: tuple[str, ...]) -> dict[str, Floats]:
-        """Return the score (N,) and its parts for tensors without host scalars."""
-        code, error = encode(self.network, tensors, CPU)
-        isolation = self.forest.score(forest_inputs(code, tensors, names))
-        return {"score": self.ranks.score(error, isolation), "forest": isolation, "reconstruction": error}
+        """Return the score (N,) and its parts for tensors whose scalars are called ``names``."""
+        parts = self.models.parts(tensors, names, CPU)
+        return {"score": self.ranks.score(parts), **parts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,76 +59,94 @@ class Outcome:
     metrics: dict[str, Any]
     inputs: tuple[str, ...]
     tensors: dict[str, torch.Tensor]
+    known: Examples
 
 
-def run(made: Examples, names: tuple[str, ...], seed: int, epochs: int, folder: Path, show: Show) -> Outcome:
-    """Return the shipped score, fitted on all ordinary supernovae, with protocol G's figures on its card.
-
-    Parameters
-    ----------
-    made : Examples
-        With host scalars, which are dropped here.
-    names : tuple of str
-        Names of the scalars that are left.
-    epochs : int
-        0 takes `EPOCHS`.
-    """
-    made = usable(made)
-    epochs = epochs or EPOCHS
-    common, rare = member(made, COMMON), member(made, RARE)
-    half = halves(made, seed)
+def run(objects: Labelled, task: Task) -> Outcome:
+    """Return the shipped score, fitted on all ordinary supernovae, with protocol G's figures on its card."""
+    objects = objects.take(np.flatnonzero(member(objects.label, COMMON | RARE)))
+    made = usable(examples.make(task.survey, objects, task.seed, task.show))
     rows = []
     for k in (0, 1):
-        fitted = fit(made.take(np.flatnonzero(common & (half == k))), names, seed, epochs, folder / f"half{k}.pt", show)
-        judged = made.take(np.flatnonzero(rare | (common & (half != k))))
-        rows.append(figures(fitted.score(judged.tensors, names), judged))
-    fitted = fit(made.take(np.flatnonzero(common)), names, seed, epochs, folder / "all.pt", show)
-    weights = {f"network.{key}": value for key, value in fitted.network.state_dict().items()}
-    weights |= {key: torch.from_numpy(np.ascontiguousarray(a)) for key, a in pack(fitted.forest, fitted.ranks).items()}
+        known, judged = split(made, task.seed, k)
+        fitted = fit(objects, known, task, f"half{k}")
+        rows.append(figures(fitted.score(judged.tensors, task.scalars), judged))
+    known = made.take(np.flatnonzero(member(made.label, COMMON)))
+    fitted = fit(objects, known, task, "all")
+    models = fitted.models
+    weights = {f"network.{key}": value for key, value in models.network.state_dict().items()}
+    arrays = pack(models.forest, models.judge, fitted.ranks)
+    weights |= {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in arrays.items()}
     metrics = {key: [round(float(f([row[key] for row in rows])), 4) for f in (np.mean, np.std)] for key in rows[0]}
-    inputs = input_names(int(fitted.network.code.out_features) // 2, names)
-    return Outcome(sizes(made), {"mean_sd_over_halves": metrics}, inputs, weights)
+    inputs = input_names(int(models.network.code.out_features) // 2, task.scalars)
+    return Outcome(sizes(known), {"mean_sd_over_halves": metrics}, inputs, weights, known)
 
 
-def usable(made: Examples) -> Examples:
+def split(made: Examples, seed: int, half: int) -> tuple[Examples, Examples]:
+    """Return the ordinary examples of one half of the objects, and those of the other half with all rare ones."""
+    mine = in_half(made.object_id, seed, half)
+    common, rare = member(made.label, COMMON), member(made.label, RARE)
+    return made.take(np.flatnonzero(common & mine)), made.take(np.flatnonzero(rare | (common & ~mine)))
+
+
+def in_half(object_id: Ints, seed: int, half: int) -> NDArray[np.bool_]:
+    """Return which rows (N,) are of the objects of this half, drawn at random."""
+    objects, place = np.unique(object_id, return_inverse=True)
+    return np.asarray((np.random.default_rng((seed, 11)).permutation(np.arange(len(objects)) % 2) == half)[place])
+
+
+def usable(made: Examples, host: bool = False) -> Examples:
     """Return the examples that the service would score, two detections or more, without the host's scalars."""
     rows = made.take(np.flatnonzero(made.n_detections >= 2))
-    return Examples(without_host(rows.tensors), rows.label, rows.object_id, rows.version, rows.n_detections)
+    tensors = rows.tensors if host else without_host(rows.tensors)
+    return Examples(tensors, rows.label, rows.object_id, rows.version, rows.n_detections)
 
 
-def member(made: Examples, classes: frozenset[int]) -> NDArray[np.bool_]:
-    """Return which examples (N,) are of these class ids."""
-    return np.isin(made.label, [k for k, c in enumerate(CLASSES) if c.id in classes])
-
-
-def halves(made: Examples, seed: int) -> Ints:
-    """Return 0 or 1 (N,) at random per object."""
-    objects, place = np.unique(made.object_id, return_inverse=True)
-    return np.random.default_rng((seed, 11)).permutation(np.arange(len(objects)) % 2)[place].astype(np.int64)
+def member(label: Ints, classes: frozenset[int]) -> NDArray[np.bool_]:
+    """Return which labels (N,) are of these class ids."""
+    return np.isin(label, [k for k, c in enumerate(CLASSES) if c.id in classes])
 
 
 def sizes(made: Examples) -> dict[str, int]:
-    """Return the fields of the VRAE's ``Config`` that the data fix."""
+    """Return the fields of the network's ``Config`` that the data fix."""
     channels = made.tensors.series.shape[2]
     return {"channels": channels, "bands": (channels - 2) // 2}
 
 
-def fit(made: Examples, names: tuple[str, ...], seed: int, epochs: int, checkpoint: Path, show: Show) -> Fitted:
-    """Return VRAE, forest and ranks fitted on the examples given, and on nothing else."""
+def fit(objects: Labelled, known: Examples, task: Task, name: str, weight: Mapping[str, float] = WEIGHT) -> Fitted:
+    """Return models and ranks fitted on ordinary examples, and on nothing else.
+
+    Parameters
+    ----------
+    objects : Labelled
+        Where the objects of ``known`` are found; the others are not looked at.
+    known : Examples
+        Of ordinary classes only.
+    name : str
+        Of the checkpoints.
+    weight : mapping of str to float
+        Of the parts in the score.
+    """
+    own = objects.take(np.flatnonzero(np.isin(objects.object_id, known.object_id)))
+    judge = exposure.train(exposure.make(own, task), task.seed)
+    network = autoencoder(known, task, name)
+    inputs = forest_inputs(encode(network, known.tensors, CPU)[0], known.tensors, task.scalars)
+    models = Models(network, forest_of(inputs, task.seed), judge)
+    return Fitted(models, Ranks.of(models.parts(known.tensors, task.scalars, CPU), weight))
+
+
+def forest_of(inputs: NDArray[np.floating], seed: int) -> Forest:
+    """Return an isolation forest fitted on inputs (n, F)."""
     from sklearn.ensemble import IsolationForest
 
-    network = _train(made, seed, epochs, checkpoint, show)
-    code, error = encode(network, made.tensors, CPU)
-    inputs = forest_inputs(code, made.tensors, names)
-    forest = Forest.from_sklearn(
-        IsolationForest(n_estimators=TREES, max_samples=min(SAMPLES, len(inputs)), random_state=seed).fit(inputs)
-    )
-    return Fitted(network, forest, Ranks.of(error, forest.score(inputs)))
+    samples = min(SAMPLES, len(inputs))
+    fitted = IsolationForest(n_estimators=TREES, max_samples=samples, random_state=seed).fit(inputs.astype(np.float32))
+    return Forest.from_sklearn(fitted)
 
 
 def figures(scores: dict[str, Floats], judged: Examples) -> dict[str, float]:
     """Return AUC and recall at a 10 % false-positive rate of rare against ordinary, per part and group."""
-    rare = member(judged, RARE)
+    rare = member(judged.label, RARE)
     out = {}
     for group, rows in groups(judged).items():
         for part, values in scores.items():
@@ -135,23 +155,26 @@ def figures(scores: dict[str, Floats], judged: Examples) -> dict[str, float]:
     return out
 
 
-def _train(made: Examples, seed: int, epochs: int, checkpoint: Path, show: Show) -> Any:
-    torch.manual_seed(seed)
-    network = create("vrae", sizes(made)).train()
+def autoencoder(made: Examples, task: Task, name: str) -> Any:
+    """Return a VRAE trained on the examples; its checkpoints are called ``name``."""
+    torch.manual_seed(task.seed)
+    network = create("vrae", sizes(made))
+    checkpoint = task.folder / f"{name}-vrae.pt"
+    epochs = task.epochs or EPOCHS
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.01)
-    done = resume(network, optimiser, checkpoint)
+    done = resume(network.train(), optimiser, checkpoint)
     # Ordinary classes evened out by their root: a common class must not be all that "ordinary" means.
     chance = 1.0 / np.sqrt(np.bincount(made.label)[made.label])
-    steps = math.ceil(len(made) / BATCH)
+    steps = math.ceil(min(len(made), EPOCH) / BATCH)
     for epoch in range(done, epochs):
-        rng = np.random.default_rng((seed, epoch))
+        rng = np.random.default_rng((task.seed, epoch))
         torch.manual_seed(int(rng.integers(2**31)))
         total = 0.0
         for step, rows in enumerate(rng.choice(len(made), (steps, BATCH), p=chance / chance.sum())):
             set_rate(optimiser, RATE * one_cycle((epoch * steps + step) / (epochs * steps)))
             total += descend(network, optimiser, _batch_loss(network, made.tensors, rows))
         save(network, optimiser, epoch + 1, checkpoint)
-        show(f"{checkpoint.stem}, loss {total / steps:.3f}", epoch + 1, epochs)
+        task.show(f"{checkpoint.stem}, loss {total / steps:.3f}", epoch + 1, epochs)
     return network.eval()
 
 

@@ -9,12 +9,11 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from broker.core.taxonomy import COMMON, RARE
-from broker.models.transients import evaluate, examples, recipes, strange, train
+from broker.core.taxonomy import RARE
+from broker.models.transients import evaluate, examples, exposure, recipes, strange, train
 from broker.models.transients.data import Labelled
 from broker.models.transients.examples import Examples
 from broker.score import Scorer
-from broker.score.tensors import scalar_names
 
 MakeLabelled = Callable[..., Labelled]
 MakeExamples = Callable[..., Examples]
@@ -155,19 +154,26 @@ def test_recall_at_a_false_positive_rate() -> None:
     assert evaluate.recall_at(score, positive, 0.1) == 0.5
 
 
-def test_the_anomaly_score_sees_no_rare_object(labelled: MakeLabelled, tmp_path: Path) -> None:
-    """Whatever rare objects look like, weights, forest and ranks stay the same."""
-    made = strange.usable(examples.make("lsst", labelled(42), 0, quiet))
-    names = scalar_names("lsst", host=False)
-    weights = []
+def test_the_anomaly_score_sees_no_rare_object(
+    labelled: MakeLabelled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever rare objects look like, judge, forest and ranks stay the same."""
+    monkeypatch.setattr(exposure, "AIM", 60)
+    fitted = []
+    objects = labelled(42)
     for k, factor in enumerate((1.0, -3.0)):
-        series = made.tensors.series.copy()
-        series[strange.member(made, RARE)] *= factor
-        changed = dataclasses.replace(made, tensors=dataclasses.replace(made.tensors, series=series))
-        ordinary = changed.take(np.flatnonzero(strange.member(changed, COMMON)))
-        weights.append(strange.fit(ordinary, names, 0, 1, tmp_path / f"{k}.pt", quiet))
-    np.testing.assert_array_equal(weights[0].forest.value, weights[1].forest.value)
-    np.testing.assert_array_equal(weights[0].ranks.combined, weights[1].ranks.combined)
+        rare = np.repeat(strange.member(objects.label, RARE), objects.curves.counts)
+        flux = np.where(rare, factor * objects.curves.flux_njy, objects.curves.flux_njy)
+        changed = dataclasses.replace(objects, curves=dataclasses.replace(objects.curves, flux_njy=flux))
+        task = exposure.Task("lsst", 0, 1, tmp_path / str(k), quiet)
+        made = strange.usable(examples.make("lsst", changed, 0, quiet))
+        known, judged = strange.split(made, 0, 0)
+        assert not strange.member(known.label, RARE).any()
+        assert not set(known.object_id) & set(judged.object_id)
+        fitted.append(strange.fit(changed, known, task, "half0"))
+    np.testing.assert_array_equal(fitted[0].models.judge.value, fitted[1].models.judge.value)
+    np.testing.assert_array_equal(fitted[0].models.forest.value, fitted[1].models.forest.value)
+    np.testing.assert_array_equal(fitted[0].ranks.combined, fitted[1].ranks.combined)
 
 
 @pytest.mark.parametrize("name", ["lsst-gru", "lsst-supernnova", "lsst-anomaly"])
@@ -175,6 +181,7 @@ def test_train_writes_a_model_that_loads(
     name: str, labelled: MakeLabelled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("broker.models.transients.data.load", lambda _: labelled(70))
+    monkeypatch.setattr(exposure, "AIM", 60)
     options = recipes.Options(tmp_path, tmp_path / "cache", tmp_path / "models", epochs=1, folds=2)
     card = recipes.run(name, options, quiet)
     assert card.metrics

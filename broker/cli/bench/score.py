@@ -38,7 +38,7 @@ Json = dict[str, Any]
 @click.option("--repeats", default=7, show_default=True, type=click.IntRange(1), help="The best counts.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def score(device: str, surveys: tuple[str, ...], sizes: tuple[int, ...], repeats: int, as_json: bool) -> None:
-    """Time the configured models, tensors in and scores out: each network, the anomaly score's two parts, and all.
+    """Time the configured models, tensors in and scores out: each network, the anomaly score's three parts, and all.
 
     One core, one thread; simulated alerts that every model scores. Calibration, uncertainty and reasons are included.
     'networks' are all classifiers together, with their average. The second of two figures is what the first would be
@@ -92,7 +92,7 @@ def _named(place: Any) -> str:
 
 def _calls(scorer: Scorer, tensors: Tensors, detections: Ints) -> dict[str, Callable[[], object]]:
     """Return what is timed, by name, ready to be called on a batch."""
-    from broker.score.anomaly import encode, forest_inputs
+    from broker.score.anomaly import encode, forest_inputs, judge_inputs
     from broker.score.tensors import without_host
 
     calls: dict[str, Callable[[], object]] = {
@@ -101,9 +101,11 @@ def _calls(scorer: Scorer, tensors: Tensors, detections: Ints) -> dict[str, Call
     calls["networks"] = partial(scorer.classify, tensors, detections)
     if (strange := scorer.anomaly) is not None:
         plain = without_host(tensors)
-        inputs = forest_inputs(encode(strange.network, plain, strange.device)[0], plain, strange.card.scalars)
-        calls["autoencoder"] = partial(encode, strange.network, plain, strange.device)
-        calls["forest"] = partial(strange.forest.score, inputs)
+        models = strange.models
+        inputs = forest_inputs(encode(models.network, plain, strange.device)[0], plain, strange.card.scalars)
+        calls["autoencoder"] = partial(encode, models.network, plain, strange.device)
+        calls["forest"] = partial(models.forest.score, inputs)
+        calls["judge"] = lambda: models.judge.score(judge_inputs(plain))
         calls[strange.card.name] = partial(strange.score, plain, detections, 1)
     return {**calls, "all": partial(scorer.answer, tensors, detections)}
 

@@ -19,6 +19,8 @@ PROTOCOLS = {
     "D": f"{_HERE}plasticc:PROTOCOL",
     "E": f"{_HERE}shift:PROTOCOL",
     "F": f"{_HERE}early:PROTOCOL",
+    "G": f"{_HERE}rare:PROTOCOL",
+    "agn": f"{_HERE}agn:PROTOCOL",
     "calibration": f"{_HERE}calibration:PROTOCOL",
     "curves": f"{_HERE}curves:PROTOCOL",
     "systems": f"{_HERE}systems:PROTOCOL",
