@@ -126,7 +126,7 @@ def log_likelihood(
 
 def warm() -> None:
     """Compile the fast solver in each of its precisions, which a few light curves need not meet."""
-    errors, points = (0.3, 0.02, 0.003), 20
+    errors, points = (0.3, 0.025, 0.003), 20
     total = len(errors) * points
     mjd = np.tile(np.arange(float(points)), len(errors))
     codes = np.zeros(total, np.int8)

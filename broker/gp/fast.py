@@ -46,7 +46,7 @@ class Fast:
     cut: float = 3e-4
     tail: float = 1e-5
     single: float = 1e-3
-    single_variance: float = 2.5e-4
+    single_variance: float = 4e-4
     join: float = 3e-4
 
     def fit(self, curves: LightCurves, wavelengths_aa: Floats) -> Fit:
