@@ -199,7 +199,7 @@ class Narrow:
     """A classifier that leaves out its last class."""
 
     def __init__(self, classifier: Classifier) -> None:
-        self.card, self._classifier = classifier.card, classifier
+        self.card, self.network, self._classifier = classifier.card, classifier.network, classifier
 
     def score(self, tensors: Tensors, n_detections: Ints, min_detections: int) -> ClassScores:
         full = self._classifier.score(tensors, n_detections, min_detections)

@@ -79,5 +79,6 @@ def _shapes(scores: Scores) -> list[tuple[object, ...]]:
     ]
     if (strange := scores.anomaly) is None:
         return [*classes]
-    parts = {part.shape for part in strange.parts.values()} - {strange.score.shape}
+    beside = [*strange.parts.values(), *(() if strange.nearest is None else (strange.nearest,))]
+    parts = {part.shape for part in beside} - {strange.score.shape}
     return [*classes, (strange.score.shape, parts, len(strange.reason))]

@@ -23,6 +23,7 @@ def test_every_model_is_timed_at_every_size() -> None:
             "networks",
             "autoencoder",
             "forest",
+            "judge",
             "all",
         }
         assert all(set(sizes) == {"8", "64"} and min(sizes.values()) > 0 for sizes in parts.values())

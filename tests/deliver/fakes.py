@@ -14,7 +14,7 @@ from broker.core.batch import FilePacket, PacketBatch
 from broker.core.errors import Wait
 from broker.core.outcomes import DeadLetter, Outcomes, Record
 from broker.core.reasons import Outcome
-from broker.core.schemas import latest
+from broker.core.schemas import fitting
 from broker.core.topics import Topics
 
 ENDS = {
@@ -83,7 +83,6 @@ class FakeStep:
             self.waits -= 1
             raise Wait("the registry is away")
         time.sleep(self.pause_s)
-        schema = latest("annotation")
         known = {**ENDS, b"d": ENDS[b"s"]} if self.mended else ENDS
         ends = [known[value[:1]] for value in batch.values]
         records, dead = [], []
@@ -91,7 +90,9 @@ class FakeStep:
             number = number_of(batch.values[row])
             if outcome <= Outcome.UNSCORED:
                 where = batch.topics[row], int(batch.partitions[row]), int(batch.offsets[row])
-                value = schema.encode(annotation(number, *where, outcome, reason))
+                said = annotation(number, *where, outcome, reason)
+                schema = fitting("annotation", said)
+                value = schema.encode(said)
                 key = f"object{number % 10}".encode()
                 records.append(Record(row, self.topics.all("ztf"), key, value, schema.headers))
                 if outcome == Outcome.SCORED:
