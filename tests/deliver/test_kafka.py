@@ -290,7 +290,7 @@ def test_a_registry_that_refuses_a_schema_stops_us(kafka: RealKafka) -> None:
         registry = Registry(f"http://127.0.0.1:{server.server_port}", "me", "secret")
         outputs = KafkaSink(kafka.config, f"x{topics.prefix}", topics, registry=registry, resume=True)
         due = primary(topics)
-        with pytest.raises(Stop, match=r"refuses annotation 1\.1 for") as error:
+        with pytest.raises(Stop, match=r"refuses annotation 1\.0 for") as error:
             run(
                 FileSource([FilePacket("/in", 0, packet(0))]),
                 FakeStep(topics),
