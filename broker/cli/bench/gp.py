@@ -97,8 +97,8 @@ def _tell(runs: list[dict[str, Any]], window: str, check: bool, as_json: bool) -
         for run in runs:
             click.echo(_table(run))
         click.echo(
-            f"worst of {len(runs)}: fit {worst['fit']:.0f}x, with mean {worst['fit_mean']:.0f}x, with mean and variance "
-            f"{worst['fit_mean_variance']:.0f}x; floors broken: {'; '.join(broken) or 'none'}"
+            f"worst of {len(runs)}: fit {worst['fit']:.0f}x, with mean {worst['fit_mean']:.0f}x, "
+            f"with mean and variance {worst['fit_mean_variance']:.0f}x; floors broken: {'; '.join(broken) or 'none'}"
         )
     if check and broken:
         raise click.exceptions.Exit(1)
