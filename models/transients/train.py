@@ -169,7 +169,7 @@ def _batch_loss(
 
 
 def _loss(logits: Tensor, label: Tensor, weight: Tensor, votes: Tensor, focal: float) -> Tensor:
-    """Return the mean cross-entropy of logits (n, H, K), weighted per example (n,), per head (n, H) and by (1 - p)^γ."""
+    """Return the mean cross-entropy of logits (n, H, K), weighted per example (n,), head (n, H) and by (1 - p)^γ."""
     each = torch.nn.functional.cross_entropy(
         logits.transpose(1, 2), label[:, None].expand(votes.shape), reduction="none"
     )
