@@ -48,7 +48,7 @@ class SuperNnova(nn.Module):
         self.scalars = Scalars(config.scalars, w, 0.0, SCALE_AND_HOST)
         widths = (inputs, 2 * w, 2 * w)
         self.drop = nn.ModuleList(Locked(n, config.draws, config.dropout, k) for k, n in enumerate(widths))
-        self.first, self.second = (nn.LSTM(n, w, batch_first=True, bidirectional=True) for n in widths[:2])
+        self.first, self.second = (_two(n, w) for n in widths[:2])
         self.out = nn.Linear(2 * w, config.classes)
 
     def forward(self, epochs: Tensor, mask: Tensor, scalars: Tensor) -> Tensor:
@@ -58,8 +58,14 @@ class SuperNnova(nn.Module):
         known = self.scalars(scalars).unsqueeze(1).expand(-1, epochs.shape[1], -1)
         x = torch.cat((observed(epochs), known), dim=-1).repeat(draws, 1, 1)
         mask = mask.repeat(draws, 1)
-        x = recur(self.first, self.drop[0](x), mask)
-        x = recur(self.second, self.drop[1](x), mask)
+        for ways, drop in ((self.first, self.drop[0]), (self.second, self.drop[1])):
+            x = drop(x)
+            x = torch.cat((recur(ways[0], x, mask), recur(ways[1], x, mask, backwards=True)), dim=-1)
         mean = x.sum(dim=1, keepdim=True) / mask.sum(dim=1).clamp(min=1)[:, None, None]
         logits: Tensor = self.out(self.drop[2](mean)).squeeze(1)
         return logits.view(draws, len(epochs), -1).transpose(0, 1)
+
+
+def _two(inputs: int, width: int) -> nn.ModuleList:
+    """Return an LSTM for each direction."""
+    return nn.ModuleList(nn.LSTM(inputs, width, batch_first=True) for _ in range(2))

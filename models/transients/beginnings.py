@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+from pathlib import Path
+
 import numpy as np
 
 from broker.core.batch import Floats, Kind, LightCurves
 from broker.models.transients import augment
 from broker.models.transients.data import Labelled
-from broker.models.transients.examples import HISTORY_D, Examples, to_examples
+from broker.models.transients.examples import HISTORY_D, Examples, fingerprint, read, to_examples, write
 from broker.score.tensors import ALWAYS, Tensors
 from broker.score.window import GridRule
 
@@ -25,14 +29,38 @@ def first_detection(curves: LightCurves) -> Floats:
     return out
 
 
-def added(made: Examples, objects: Labelled, times: int, seed: int) -> Examples:
-    """Return the examples with ``times`` beginnings of every Rubin object behind them.
+def added(made: Examples, objects: Labelled, times: int, seed: int, cache: Path) -> Examples:
+    """Return the examples with ``times`` beginnings of every Rubin object that they are of behind them.
+
+    Parameters
+    ----------
+    objects : Labelled
+        All objects: what one is made of does not hang on which others are asked for.
+    cache : Path
+        Where the beginnings of all are kept.
+    """
+    every = cached(objects, times, seed, cache)
+    return _joined([made, every.take(np.flatnonzero(np.isin(every.object_id, made.object_id)))])
+
+
+def cached(objects: Labelled, times: int, seed: int, cache: Path) -> Examples:
+    """Return `make`'s examples from ``cache``, made on first use and again when the code that makes them changes."""
+    text = "".join(inspect.getsource(part) for part in (_one, packets, first_detection)) + fingerprint("lsst")
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    path = cache / "examples" / f"beginnings-{times}-{seed}-{len(objects)}-{digest}.npz"
+    if not path.exists():
+        write(make(objects, times, seed), path)
+    return read(path)
+
+
+def make(objects: Labelled, times: int, seed: int) -> Examples:
+    """Return ``times`` beginnings of every Rubin object.
 
     Each is a noisier curve with points and bands lost, cut uniformly in the logarithm of the days since its first
     detection; one in seven at the first detection itself.
     """
     rng = np.random.default_rng((seed, VERSION))
-    return _joined([made, *(_one(objects, VERSION + k, rng) for k in range(times))])
+    return _joined([_one(objects, VERSION + k, rng) for k in range(times)])
 
 
 def packets(objects: Labelled, at: Floats, version: int | np.ndarray[tuple[int], np.dtype[np.int64]]) -> Examples:

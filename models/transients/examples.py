@@ -85,14 +85,23 @@ def make(survey: str, objects: Labelled, seed: int, progress: Progress, rule: Gr
 
 def cached(survey: str, objects: Labelled, seed: int, cache: Path, progress: Progress) -> Examples:
     """Return `make`'s examples from ``cache``, made on first use and again when the code that makes them changes."""
-    path = cache / "examples" / f"{survey}-{seed}-{len(objects)}-{_fingerprint(survey)}.npz"
+    path = cache / "examples" / f"{survey}-{seed}-{len(objects)}-{fingerprint(survey)}.npz"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        made = make(survey, objects, seed, progress)
-        arrays: dict[str, Any] = {name: getattr(made.tensors, name) for name in tensors.ALWAYS}
-        arrays |= {name: getattr(made, name) for name in _COLUMNS}
-        np.savez(path.with_suffix(".part.npz"), **arrays)
-        path.with_suffix(".part.npz").replace(path)
+        write(make(survey, objects, seed, progress), path)
+    return read(path)
+
+
+def write(made: Examples, path: Path) -> None:
+    """Keep examples in one move; epochs are not among what is kept."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {name: getattr(made.tensors, name) for name in tensors.ALWAYS}
+    arrays |= {name: getattr(made, name) for name in _COLUMNS}
+    np.savez(path.with_suffix(".part.npz"), **arrays)
+    path.with_suffix(".part.npz").replace(path)
+
+
+def read(path: Path) -> Examples:
+    """Return the examples that `write` kept."""
     with np.load(path, allow_pickle=False) as saved:
         parts = Tensors(*(saved[name] for name in tensors.ALWAYS))
         return Examples(parts, *(saved[name] for name in _COLUMNS))
@@ -160,7 +169,7 @@ def _joined(parts: list[Examples]) -> Examples:
     return Examples(joined, *(column(lambda e, n=name: getattr(e, n)) for name in _COLUMNS))  # type: ignore[misc]
 
 
-def _fingerprint(survey: str) -> str:
+def fingerprint(survey: str) -> str:
     """Return a hash of the code that makes examples, the Gaussian process apart (its solvers agree by test)."""
     modules = (augment, data, features, tensors, window, *_CODE[survey])
     functions = (_chunk, _rubin if survey == "lsst" else _ztf_version)

@@ -92,5 +92,5 @@ def _cached(survey: str, objects: Labelled, seed: int, cache: Path | None, progr
 
 def _fingerprint(survey: str) -> str:
     """Return a hash of the code that makes the curves and the epochs of them."""
-    text = inspect.getsource(epochs) + inspect.getsource(_chunk) + examples._fingerprint(survey)
+    text = inspect.getsource(epochs) + inspect.getsource(_chunk) + examples.fingerprint(survey)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

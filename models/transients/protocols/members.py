@@ -61,13 +61,9 @@ class Split:
     fold: Ints
     seed: int
 
-    def training(self, part: int, times: int = 0) -> Examples:
-        """Return every version of the objects of the other folds, and ``times`` beginnings of each."""
-        made = self.made.take(np.flatnonzero(self.fold != part))
-        if not times:
-            return made
-        mine = np.flatnonzero(np.isin(self.objects.object_id, made.object_id))
-        return beginnings.added(made, self.objects.take(mine), times, self.seed)
+    def training(self, part: int) -> Examples:
+        """Return every version of the objects of the other folds."""
+        return self.made.take(np.flatnonzero(self.fold != part))
 
     def grown_on(self, part: int) -> Examples:
         """Return the whole curves of the other folds' objects, and their last packets: what trees learn most from."""
@@ -132,7 +128,9 @@ def network(row: str, parts: Split, part: int, context: Context) -> object:
     def report(epoch: int, loss: float) -> None:
         context.show(f"{what}, loss {loss:.3f}", epoch, recipe.epochs)
 
-    training = parts.training(part, BEGINNINGS.get(row, 0))
+    training = parts.training(part)
+    if row in BEGINNINGS:
+        training = beginnings.added(training, parts.objects, BEGINNINGS[row], parts.seed, context.cache)
     return train.fit(training, recipe, checkpoint(row, recipe, part, context.cache), report)
 
 
