@@ -13,7 +13,6 @@ from broker.core.batch import AlertBatch, AnomalyScores, ClassScores, Floats, Pa
 
 Json = dict[str, Any]
 BRANCHES = (2200, 2220, 2230, 2240, 2300, 2320, 2330)
-ABOVE = {2222: (2200, 2220), 2242: (2200, 2240), 2332: (2300, 2330)}
 
 
 def annotation_records(
@@ -118,13 +117,18 @@ def _tree(scores: ClassScores, row: int) -> Json:
         {
             "classId": branch,
             "probability": np.float32(
-                sum(p for i, p in zip(scores.class_ids, scores.probabilities[row], strict=True) if branch in ABOVE[i])
+                sum(p for i, p in zip(scores.class_ids, scores.probabilities[row], strict=True) if branch in _above(i))
             ),
             "uncertainty": u,
         }
         for branch, u in zip(BRANCHES, _nullable(scores.branch_uncertainty[row]), strict=True)
     ]
     return {"prior": scores.prior.tolist(), "branches": branches}
+
+
+def _above(class_id: int) -> tuple[int, int]:
+    """Return the branches of a class, which its digits say."""
+    return class_id // 100 * 100, class_id // 10 * 10
 
 
 def _nearest(scores: Scores, alerts: int) -> list[int | None]:

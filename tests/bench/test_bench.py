@@ -64,13 +64,19 @@ def test_the_plain_way_says_what_we_say(
 
 def compare(theirs: dict[str, Any], mine: dict[str, Any]) -> None:
     """All but clocks is equal; george stops at another optimum than we, so scores are near."""
-    other = {"brokerPublishTimestamp", "brokerIngestTimestamp", "classifiers", "anomaly"}
+    scores = {"classifiers", "trees", "anomaly", "nearestClass"}
+    other = {"brokerPublishTimestamp", "brokerIngestTimestamp"} | scores
     assert {k: v for k, v in theirs.items() if k not in other} == {k: v for k, v in mine.items() if k not in other}
     if mine["outcome"] == "unscored":
         return
     for a, b in zip(mine["classifiers"], theirs["classifiers"], strict=True):
         assert a["reason"] == b["reason"]
         for p, q in zip(a["classifications"], b["classifications"], strict=True):
+            assert p["probability"] == pytest.approx(q["probability"], abs=0.2)
+    for a, b in zip(mine["trees"], theirs["trees"], strict=True):
+        assert a["prior"] == b["prior"]
+        for p, q in zip(a["branches"], b["branches"], strict=True):
+            assert p["classId"] == q["classId"]
             assert p["probability"] == pytest.approx(q["probability"], abs=0.2)
 
 
