@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from broker.core.batch import Floats, Kind, LightCurves
 from broker.models.transients import augment
 from broker.models.transients.data import Labelled
-from broker.models.transients.examples import HISTORY_D, Examples, fingerprint, read, to_examples, write
+from broker.models.transients.examples import HISTORY_D, Examples, fingerprint, kept, to_examples
 from broker.score.tensors import ALWAYS, Tensors
 from broker.score.window import GridRule
 
@@ -45,12 +46,14 @@ def added(made: Examples, objects: Labelled, times: int, seed: int, cache: Path)
 
 def cached(objects: Labelled, times: int, seed: int, cache: Path) -> Examples:
     """Return `make`'s examples from ``cache``, made on first use and again when the code that makes them changes."""
-    text = "".join(inspect.getsource(part) for part in (_one, packets, first_detection)) + fingerprint("lsst")
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    path = cache / "examples" / f"beginnings-{times}-{seed}-{len(objects)}-{digest}.npz"
-    if not path.exists():
-        write(make(objects, times, seed), path)
-    return read(path)
+    path = cache / "examples" / f"beginnings-{times}-{seed}-{len(objects)}-{digest(_one)}.npz"
+    return kept(path, lambda: make(objects, times, seed))
+
+
+def digest(made_by: Callable[..., object]) -> str:
+    """Return a hash of the code that makes examples out of `packets`."""
+    code = "".join(inspect.getsource(part) for part in (made_by, packets, first_detection))
+    return hashlib.sha256((code + fingerprint("lsst")).encode()).hexdigest()[:12]
 
 
 def make(objects: Labelled, times: int, seed: int) -> Examples:

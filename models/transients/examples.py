@@ -86,22 +86,18 @@ def make(survey: str, objects: Labelled, seed: int, progress: Progress, rule: Gr
 def cached(survey: str, objects: Labelled, seed: int, cache: Path, progress: Progress) -> Examples:
     """Return `make`'s examples from ``cache``, made on first use and again when the code that makes them changes."""
     path = cache / "examples" / f"{survey}-{seed}-{len(objects)}-{fingerprint(survey)}.npz"
+    return kept(path, lambda: make(survey, objects, seed, progress))
+
+
+def kept(path: Path, made: Callable[[], Examples]) -> Examples:
+    """Return the examples at ``path``, without epochs; where it is not there, they are made and written in one move."""
     if not path.exists():
-        write(make(survey, objects, seed, progress), path)
-    return read(path)
-
-
-def write(made: Examples, path: Path) -> None:
-    """Keep examples in one move; epochs are not among what is kept."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Any] = {name: getattr(made.tensors, name) for name in tensors.ALWAYS}
-    arrays |= {name: getattr(made, name) for name in _COLUMNS}
-    np.savez(path.with_suffix(".part.npz"), **arrays)
-    path.with_suffix(".part.npz").replace(path)
-
-
-def read(path: Path) -> Examples:
-    """Return the examples that `write` kept."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = made()
+        arrays: dict[str, Any] = {name: getattr(new.tensors, name) for name in tensors.ALWAYS}
+        arrays |= {name: getattr(new, name) for name in _COLUMNS}
+        np.savez(path.with_suffix(".part.npz"), **arrays)
+        path.with_suffix(".part.npz").replace(path)
     with np.load(path, allow_pickle=False) as saved:
         parts = Tensors(*(saved[name] for name in tensors.ALWAYS))
         return Examples(parts, *(saved[name] for name in _COLUMNS))

@@ -20,10 +20,11 @@ from broker.core.errors import TocsinError
 from broker.core.taxonomy import CLASSES
 from broker.core.units import NJY_ZERO_POINT
 from broker.models.networks import class_of, reads
-from broker.models.transients import calibrate, data, evaluate, examples, raw, strange, train
+from broker.models.transients import beginnings, calibrate, data, evaluate, examples, raw, strange, train
 from broker.models.transients.data import Labelled
 from broker.models.transients.examples import Examples
 from broker.models.transients.exposure import Task
+from broker.models.transients.protocols import members
 from broker.models.transients.sky import simulate
 from broker.models.transients.train import Recipe
 from broker.score import card as cards
@@ -37,6 +38,8 @@ FOLDS = 5
 EPOCHS = {"gru": 16, "transformer": 12, "supernnova": 12, "vrae": strange.EPOCHS}
 BESIDE: dict[str, dict[str, Any]] = {"supernnova": {"perturb": "truncate", "share": 0.25, "batch": 128, "rate": 3e-3}}
 """Network to fields of its `Recipe` that are not the usual ones."""
+SAME_AS = {"lsst-gru": "gru-early", "lsst-transformer": "transformer-early"}
+"""Model to the row of protocol D whose recipe it has: with equal seeds the folds' networks are the same, and shared."""
 SIMULATED = ("ztf",)
 """Surveys whose objects can be as many as one likes: a fifth is held out, and the very weights that it judges ship."""
 HIDE_HOST = {"lsst": 0.5, "ztf": 0.75}
@@ -112,7 +115,7 @@ def run(name: str, options: Options, show: Show) -> Card:
         made = examples.cached(survey, objects, options.seed, options.cache, show)
         if _reads_epochs(network):
             made = raw.with_epochs(made, survey, objects, options.seed, options.cache, show)
-        card, weights = _classifier(name, options, made, show, time.monotonic())
+        card, weights = _classifier(name, options, made, objects, show)
     cards.write(card, weights, options.out)
     return cards.read(name, options.out)
 
@@ -125,29 +128,50 @@ def _anomaly(name: str, options: Options, objects: Labelled, show: Show) -> tupl
     return card.model_copy(update={"forest_inputs": outcome.inputs}), save(outcome.tensors)
 
 
-def _classifier(name: str, options: Options, made: Examples, show: Show, begun: float) -> tuple[Card, bytes]:
-    survey, kind, _ = MODELS[name]
-    recipe = Recipe(kind, hide_host=HIDE_HOST[survey], seed=options.seed)
-    recipe = replace(recipe, epochs=options.epochs or EPOCHS[kind], **BESIDE.get(kind, {}))
-    folder = _folder(name, options)
+def _classifier(name: str, options: Options, made: Examples, objects: Labelled, show: Show) -> tuple[Card, bytes]:
+    begun, simulated = time.monotonic(), MODELS[name][0] in SIMULATED
+    recipe, folder = recipe_of(name, options), _folder(name, options)
     fold = evaluate.folds_of(made, FOLDS, options.seed)
     held = {inputs: [] for inputs in ("host_z", "no_host_z")}  # type: dict[str, list[NDArray[np.float32]]]
     rows: list[Ints] = []
-    simulated = MODELS[name][0] in SIMULATED
     for k in range(min(options.folds, 1) if simulated else options.folds):
-        network = _fit(made.take(np.flatnonzero(fold != k)), recipe, folder / f"fold{k}.pt", f"fold {k + 1}", show)
+        kept = _of_protocol(name, recipe, k, options) or folder / f"fold{k}.pt"
+        training = _with_beginnings(name, made.take(np.flatnonzero(fold != k)), objects, options)
+        network = _fit(training, recipe, kept, f"fold {k + 1}", show)
         rows.append(np.flatnonzero(fold == k))
         for inputs, host in (("host_z", True), ("no_host_z", False)):
             held[inputs].append(train.predict(network, made.take(rows[-1]), host))
+    training = _with_beginnings(name, made, objects, options)
     if not (simulated and rows):
-        network = _fit(made, recipe, folder / "all.pt", "all objects", show)
+        network = _fit(training, recipe, folder / "all.pt", "all objects", show)
     if simulated:
         # Halves of what was held out: each is judged with the calibrator of the other.
         fold = evaluate.folds_of(made, 2, options.seed + 1)
     metrics, fitted = _judged(made, fold, rows, held)
     config = train.sizes(recipe.network, made)
-    card = _card(name, options, made, config, metrics, time.monotonic() - begun)
+    card = _card(name, options, training, config, metrics, time.monotonic() - begun)
     return card.model_copy(update={"calibration": fitted}), save(dict(network.state_dict()))
+
+
+def recipe_of(name: str, options: Options) -> Recipe:
+    """Return how a classifier is trained."""
+    survey, network, _ = MODELS[name]
+    if name in SAME_AS:
+        recipe = members.RECIPES[SAME_AS[name]]
+        return replace(recipe, seed=options.seed, epochs=options.epochs or recipe.epochs)
+    recipe = Recipe(network, hide_host=HIDE_HOST[survey], seed=options.seed)
+    return replace(recipe, epochs=options.epochs or EPOCHS[network], **BESIDE.get(network, {}))
+
+
+def _of_protocol(name: str, recipe: Recipe, part: int, options: Options) -> Path | None:
+    """Return where protocol D keeps the same network; None if it has none of it."""
+    return members.checkpoint(SAME_AS[name], recipe, part, options.cache) if name in SAME_AS else None
+
+
+def _with_beginnings(name: str, made: Examples, objects: Labelled, options: Options) -> Examples:
+    """Return the examples to train on: beginnings of their objects behind them, where the recipe has some."""
+    times = members.BEGINNINGS.get(SAME_AS.get(name, ""), 0)
+    return beginnings.added(made, objects, times, options.seed, options.cache) if times else made
 
 
 def _judged(
@@ -187,7 +211,7 @@ def _card(
 ) -> Card:
     survey, network, summary = MODELS[name]
     classifier = network != "vrae"
-    epochs = options.epochs or EPOCHS[network]
+    epochs = recipe_of(name, options).epochs if classifier else options.epochs or EPOCHS[network]
     rule = GridRule()
     return Card(
         schema_version=1,

@@ -10,7 +10,7 @@ import pytest
 from broker import gp
 from broker.core.bands import SURVEYS
 from broker.core.batch import Kind
-from broker.models.transients import beginnings, evaluate, examples
+from broker.models.transients import beginnings, evaluate, examples, recipes
 from broker.models.transients.data import Labelled
 from broker.models.transients.protocols import boosting, calibration, curves, early, members, plasticc
 from broker.models.transients.protocols.unit import Context, write
@@ -57,6 +57,21 @@ def test_units_leave_finite_results_of_their_protocol(row: str, context: Context
         assert module.PROTOCOL.name in result["command"]
         for name, _ in module.draw({unit: result}, tmp_path):
             assert (tmp_path / name).stat().st_size > 1000
+
+
+def test_the_protocol_finds_the_folds_of_the_model_that_ships(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examples, "versions_of", lambda label: np.full(len(label), 3))
+    options = recipes.Options(context.data, context.cache, tmp_path / "models", seed=plasticc.SEED, folds=1)
+    recipes.run("lsst-gru", options, quiet)
+    epochs: list[str] = []
+    parts = members.split(plasticc.SEED, context)
+    told = replace(context, show=lambda what, done, of: epochs.append(what))
+    found = members.network(recipes.SAME_AS["lsst-gru"], parts, 0, told)
+    assert not epochs  # nothing was trained
+    assert members.network(recipes.SAME_AS["lsst-gru"], parts, 1, told) is not found
+    assert epochs
 
 
 def test_the_cut_holds_nothing_of_later_days(labelled: MakeLabelled) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from broker.core.taxonomy import CLASSES
-from broker.models.transients import beginnings
+from broker.models.transients import beginnings, examples
 from broker.models.transients.data import Labelled
 from broker.models.transients.examples import Examples
 from broker.models.transients.protocols import members, plasticc, plots
@@ -41,7 +41,7 @@ def run(unit: Unit, context: Context) -> Result:
     """Judge a fold's networks of protocol D on cut curves; they are trained where the cache has them not."""
     begun = time.monotonic()
     parts = members.split(unit.seed, context)
-    held = cut(parts.held_objects(unit.part))
+    held = _kept(parts, unit.part, context)
     metrics: dict[str, float] = {}
     curves: dict[str, list[float]] = {}
     for inputs, host in plasticc.INPUTS.items():
@@ -53,6 +53,13 @@ def run(unit: Unit, context: Context) -> Result:
         curves |= {f"{name}.{inputs}": [round(found[name], 4) for found in at] for name in areas if name in at[0]}
     command = f"tocsin evaluate F --row {unit.row}"
     return {"metrics": metrics, "curves": curves, "command": command, "seconds": round(time.monotonic() - begun, 1)}
+
+
+def _kept(parts: members.Split, part: int, context: Context) -> Examples:
+    """Return a fold's objects, cut, out of the cache: every row is judged on the same."""
+    days = "-".join(map(str, DAYS))
+    name = f"cut-{days}-{parts.seed}-fold{part}-{len(parts.objects)}-{beginnings.digest(cut)}.npz"
+    return examples.kept(context.cache / "examples" / name, lambda: cut(parts.held_objects(part)))
 
 
 def draw(found: Mapping[Unit, Result], folder: Path) -> list[tuple[str, str]]:
