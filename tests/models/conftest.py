@@ -7,9 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from broker.core.batch import Kind, LightCurves
+from broker.core.batch import Floats, Kind, LightCurves
 from broker.models.transients.data import Labelled
 from broker.models.transients.examples import Examples
+from broker.models.transients.sky.salt3 import Salt3
 from broker.score.tensors import Tensors
 
 MakeLabelled = Callable[..., Labelled]
@@ -56,3 +57,16 @@ def random_examples() -> MakeExamples:
         return Examples(tensors, index % 14, index, index % 3, np.full(n, 5, np.int64))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def salt3() -> Salt3:
+    """Return a model with SALT3's axes and scale: red light peaks later, x1 stretches, the colour law is bent."""
+    phase, wave = np.arange(-20.0, 51.0), np.arange(2000.0, 11001.0, 10.0)
+    late, colour = (wave - 4400.0) / 800.0, np.exp(-(((wave - 4500.0) / 2500.0) ** 2))
+
+    def flux(x1: float) -> Floats:
+        return np.asarray(colour * np.exp(-0.5 * ((phase[:, None] - late) / (12.0 + x1)) ** 2))
+
+    law = (5428.0 - wave) / 1126.0 + 0.3 * ((wave - 5000.0) / 3000.0) ** 2
+    return Salt3(phase, wave, flux(0.0), 0.5 * (flux(1.0) - flux(-1.0)), law)

@@ -15,6 +15,7 @@ from broker.models.transients.nights import Recipe
 from broker.models.transients.protocols import shift, spcc, supernovae
 from broker.models.transients.protocols.supernovae import Answers, Task, figures, roc
 from broker.models.transients.protocols.unit import Context, Protocol, Unit, write
+from broker.models.transients.sky.salt3 import Salt3
 
 N = 90
 SMALL = Recipe(epochs=1, batch=32, width=16, layers=1)
@@ -47,9 +48,10 @@ def context(tmp_path: Path) -> Context:
 
 
 def test_every_column_of_a_has_its_figure_and_rows_share_their_members(
-    context: Context, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    context: Context, salt3: Salt3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(spcc, "RECIPE_A", SMALL)
+    monkeypatch.setattr(Salt3, "load", classmethod(lambda cls, cache: salt3))
     monkeypatch.setattr(supernovae, "TREES", 3)
     found = {row: spcc.A.run(Unit("A", row, 0, 1), context) for row in spcc.A.rows}
     for row, result in found.items():
@@ -57,8 +59,8 @@ def test_every_column_of_a_has_its_figure_and_rows_share_their_members(
         write(unit, result, tmp_path)
         assert unit.path(tmp_path).stat().st_size < 30_000
         assert {column.metric for column in spcc.A.columns} <= set(result["metrics"])
-    # Two answers lie in the cache: the average made none of its own.
-    assert len(list((context.cache / "checkpoints" / "supernovae").glob("*.npz"))) == 2
+    # Three answers lie in the cache: the average made none of its own.
+    assert len(list((context.cache / "checkpoints" / "supernovae").glob("*.npz"))) == 3
     drawn = spcc.A.plots({Unit("A", row, 0, 1): r for row, r in found.items()}, tmp_path)
     assert all((tmp_path / name).stat().st_size > 1000 for name, _ in drawn)
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from broker.core.batch import Floats, Ints
-from broker.models.transients import nights, vary
+from broker.models.transients import nights, salt, vary
 from broker.models.transients.augment import Rng
 from broker.models.transients.data import Labelled
 from broker.models.transients.evaluate import area_under_curve, confusion
@@ -32,6 +33,8 @@ GROWN_ON = 24_000
 """At most so many light curves for the trees."""
 Answers = dict[str, Floats]
 """``view.input`` (as ``whole.host_z``) to probabilities (n, 3)."""
+Read = Callable[[Labelled], dict[str, Floats]]
+"""Returns features (n, F) for each of `INPUTS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class Task:
     early : float
         Share of the objects of an epoch that are cut after six significant points, for a task that asks for them;
         where there is any, trees are grown on whole and on cut light curves.
+    boxes : salt.Boxes
+        The survey's bands, for the fit of SALT3.
     """
 
     name: str
@@ -57,10 +62,14 @@ class Task:
     recipe: nights.Recipe
     per_epoch: int = 0
     early: float = 0.0
+    boxes: salt.Boxes = salt.DES_AA
 
 
 def answers(system: str, task: Task, views: Mapping[str, Labelled], context: Context) -> Answers:
-    """Return a system's answers: ``nights``, ``gbm``, or both with a plus, averaged."""
+    """Return a system's answers: ``nights``, ``gbm``, ``salt`` (trees that read SALT3's fit too), or several, averaged.
+
+    Several are named with a plus between them.
+    """
     each = [_one(member, task, views, context) for member in system.split("+")]
     return {key: np.mean([one[key] for one in each], axis=0) for key in each[0]}
 
@@ -98,7 +107,7 @@ def figures(p: Floats, label: Ints) -> dict[str, float]:
     }
 
 
-def roc(score: Floats, positive: Any) -> Floats:
+def roc(score: Floats, positive: NDArray[np.bool_]) -> Floats:
     """Return the true positive rate (51,) at the false positive rates `RATES`."""
     edges = np.quantile(score[~positive], 1.0 - RATES)
     return np.asarray((score[positive][:, None] >= edges).mean(axis=0))
@@ -129,7 +138,7 @@ def _one(member: str, task: Task, views: Mapping[str, Labelled], context: Contex
     """Return a member's answers, found in the cache or made now."""
     path = _kept(member, task, views, context.cache)
     if not path.exists():
-        made = _network(task, views, path.with_suffix(".pt"), context) if member == "nights" else _trees(task, views)
+        made = _made(member, task, views, path.with_suffix(".pt"), context)
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(path.with_suffix(".part.npz"), **made)  # type: ignore[arg-type]
         path.with_suffix(".part.npz").replace(path)
@@ -140,6 +149,14 @@ def _one(member: str, task: Task, views: Mapping[str, Labelled], context: Contex
 def _kept(member: str, task: Task, views: Mapping[str, Labelled], cache: Path) -> Path:
     told = repr((member, task.name, len(task.pool), task.recipe, task.per_epoch, task.early, list(views), TREES))
     return cache / "checkpoints" / "supernovae" / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.npz"
+
+
+def _made(member: str, task: Task, views: Mapping[str, Labelled], checkpoint: Path, context: Context) -> Answers:
+    if member == "nights":
+        return _network(task, views, checkpoint, context)
+    if member == "salt":
+        return _trees(task, views, partial(_curves_and_fits, boxes=task.boxes, cache=context.cache))
+    return _trees(task, views, _curves)
 
 
 def _network(task: Task, views: Mapping[str, Labelled], checkpoint: Path, context: Context) -> Answers:
@@ -167,7 +184,7 @@ def _epoch(task: Task, rng: Rng) -> Labelled:
     return replace(objects, curves=curves, host_z=np.where(objects.host_z > 0, np.maximum(z, 0.005), objects.host_z))
 
 
-def _trees(task: Task, views: Mapping[str, Labelled]) -> Answers:
+def _trees(task: Task, views: Mapping[str, Labelled], read: Read) -> Answers:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     rng = np.random.default_rng((task.recipe.seed, 13))
@@ -176,22 +193,27 @@ def _trees(task: Task, views: Mapping[str, Labelled]) -> Answers:
         # Trees can't see an object cut afresh in every epoch: they see it whole and early.
         pool = concatenated([pool, early(pool, by_night=False)])
     pool = pool.take(np.sort(rng.permutation(len(pool))[:GROWN_ON]))
-    training = _tensors(pool)
-    label = pool.label
-    shown = {view: _tensors(objects) for view, objects in views.items()}
+    training, shown = read(pool), {view: read(objects) for view, objects in views.items()}
     out = {}
-    for word, host in INPUTS.items():
+    for word in INPUTS:
         trees = HistGradientBoostingClassifier(
             max_iter=TREES, learning_rate=0.08, max_leaf_nodes=24, l2_regularization=1.0, random_state=task.recipe.seed
         )
-        features = boosting.features(training, host)
         # scikit-learn refuses a column without a number: a band that the survey lacks.
-        told = np.flatnonzero(np.isfinite(features).any(axis=0))
-        trees.fit(features[:, told], label)
-        for view, tensors in shown.items():
-            out[f"{view}.{word}"] = trees.predict_proba(boosting.features(tensors, host)[:, told])
+        told = np.flatnonzero(np.isfinite(training[word]).any(axis=0))
+        trees.fit(training[word][:, told], pool.label)
+        for view, features in shown.items():
+            out[f"{view}.{word}"] = trees.predict_proba(features[word][:, told])
     return out
 
 
-def _tensors(objects: Labelled) -> Any:
-    return to_examples(objects.curves, "lsst", GridRule(), objects.host_z, objects.host_z_err)
+def _curves(objects: Labelled) -> dict[str, Floats]:
+    """Return what trees read of the Gaussian process, for each of `INPUTS`."""
+    tensors = to_examples(objects.curves, "lsst", GridRule(), objects.host_z, objects.host_z_err)
+    return {word: boosting.features(tensors, host) for word, host in INPUTS.items()}
+
+
+def _curves_and_fits(objects: Labelled, boxes: salt.Boxes, cache: Path) -> dict[str, Floats]:
+    fits = salt.kept(objects.curves, objects.host_z, objects.host_z_err, boxes, cache)
+    of = {True: fits.host, False: fits.free}
+    return {word: np.concatenate((each, of[INPUTS[word]]), axis=1) for word, each in _curves(objects).items()}
