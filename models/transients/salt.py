@@ -7,10 +7,12 @@ of a grid of redshifts; the host's redshift, and how bright a standard candle sh
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from broker.core.batch import Floats, Ints, LightCurves
 from broker.models.transients import salt_kernels as kernels
@@ -34,7 +36,8 @@ ABSOLUTE, ZERO_B = -19.36, 10.5
 """Magnitude of an ordinary Ia with H0 = 70, and of x0 = 1 (Guy et al. 2010; Scolnic et al. 2018)."""
 CANDLE_MAG = 0.25
 _LIGHT_AA, _NJY, _SALT_UNIT = 2.99792458e18, 1e-32, 1e-12
-_VERSION = 1
+_TENSIONS = ((3, 2), (0, 2), (1, 0), (1, 2))
+"""Which fit is asked how much dearer it is than which: 0 near the host, 1 a candle too, 2 free, 3 free, a candle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,60 +77,99 @@ class Features:
 
 
 def features(curves: LightCurves, host_z: Floats, host_z_err: Floats, grid: Grid) -> Features:
-    """Return what the fits say of A light curves, upper limits among them left out by nobody: they are points.
+    """Return what the fits say of A light curves.
 
     Parameters
     ----------
+    curves : LightCurves
+        Points of all kinds are read: an upper limit as its flux and error.
     host_z, host_z_err : (A,) float64
-        NaN, zero or negative: unknown, and the two kinds of features are of the same fits.
+        NaN, zero or negative: unknown, and the host's redshift chooses nothing.
     """
     points = kernels.Points(curves.mjd, curves.flux_njy, curves.flux_err_njy, curves.band.astype(np.int64))
     models = kernels.Model(grid.table, grid.law, grid.floor, 1.0 + grid.z)
     fits = kernels.profiles(curves.offsets, points, models)
     candle = _hubble(fits, grid.z)
     known = np.isfinite(host_z) & (host_z > 0)
-    error = np.where(known, np.maximum(host_z_err, 0.01), 1.0)[:, None]
-    off = np.where(known[:, None], (grid.z - np.where(known, host_z, 0.0)[:, None]) / error, 0.0)
-    bare = fits[..., 0]
-    ways = {"near": bare + off**2, "candle": bare + (candle / CANDLE_MAG) ** 2, "free": bare}
-    ways["both"] = ways["near"] + (candle / CANDLE_MAG) ** 2
-
-    def told_of(way: str) -> Floats:
-        best = np.where(np.isfinite(ways[way]), ways[way], np.inf)
-        pick = np.where(np.isfinite(best).any(axis=1), best.argmin(axis=1), -1)
-        found = fits[np.arange(len(pick)), pick]
-        sums = kernels.residuals(curves.offsets, points, models, pick, np.ascontiguousarray(found[:, 1:]), SPANS_D)
-        near = candle[np.arange(len(pick)), pick]
-        return _told(_refined(best, grid.z, pick), found, near, sums)
-
-    told = {way: told_of(way) for way in ways}
-    tension = np.stack([_least(ways[a]) - _least(ways[b]) for a, b in _TENSIONS], axis=1)
-    pull = (told["candle"][:, :1] - np.where(known, host_z, np.nan)[:, None]) / error
-    plain = np.concatenate((told["free"], told["candle"], tension[:, :1]), axis=1)
-    return Features(np.concatenate((told["near"], told["both"], plain, tension, pull), axis=1), plain)
+    off = (grid.z - np.where(known, host_z, np.nan)[:, None]) / np.maximum(host_z_err, 0.01)[:, None]
+    dear, bare = (candle / CANDLE_MAG) ** 2, fits[..., 0]
+    near = bare + np.where(known[:, None], off**2, 0.0)
+    costs = (near, near + dear, bare, bare + dear)
+    rows, told = np.arange(len(curves)), []
+    for cost in costs:
+        pick = _cheapest(cost)
+        found = np.ascontiguousarray(fits[rows, pick])
+        sums = kernels.residuals(curves.offsets, points, models, pick, found[:, 1:].copy(), SPANS_D)
+        told.append(_told(_refined(cost, grid.z, pick), found, candle[rows, pick], sums))
+    least = [cost[rows, _cheapest(cost)] for cost in costs]
+    tension = [least[a] - least[b] for a, b in _TENSIONS]
+    # The redshift of the standard candle beside the host's.
+    pull = (told[3][:, 0] - np.where(known, host_z, np.nan)) / np.maximum(host_z_err, 0.01)
+    host = np.concatenate((*told, np.stack((*tension, pull), axis=1)), axis=1)
+    return Features(host, host[:, _free(host.shape[1])])
 
 
 def kept(curves: LightCurves, host_z: Floats, host_z_err: Floats, edges_aa: Boxes, cache: Path) -> Features:
-    """Return `features`, made once for the same curves and kept in ``cache``; SALT3 is downloaded on first use."""
-    digest = hashlib.sha256(repr((_VERSION, edges_aa)).encode())
-    for column in (curves.offsets, curves.mjd, curves.flux_njy, curves.flux_err_njy, curves.band, host_z, host_z_err):
-        digest.update(np.ascontiguousarray(column).tobytes())
-    path = cache / "salt" / f"{digest.hexdigest()[:20]}.npz"
+    """Return `features` in float32, each object's made once and kept in ``cache``; SALT3 is downloaded on first use."""
+    keys = _keys(curves, host_z, host_z_err)
+    path = cache / "salt" / f"{_made_how(edges_aa)}.npz"
+    saved, table = _load(path)
+    new = np.flatnonzero(~np.isin(keys, saved))
+    if len(new) > 0 or len(keys) == 0:
+        grid = Grid.of(Salt3.load(cache / "data"), edges_aa)
+        made = features(curves.take(new), host_z[new], host_z_err[new], grid).host.astype(np.float32)
+        saved, first = np.unique(np.append(saved, keys[new]), return_index=True)
+        table = np.concatenate((table.reshape(-1, made.shape[1]), made))[first]
+        _save(path, saved, table)
+    host = table[np.searchsorted(saved, keys)].astype(np.float64)
+    return Features(host, host[:, _free(host.shape[1])])
+
+
+def _made_how(edges_aa: Boxes) -> str:
+    """Return a digest of bands and code: other code, another file."""
+    digest = hashlib.sha256(repr(edges_aa).encode())
+    for module in (__file__, kernels.__file__):
+        digest.update(Path(module).read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _keys(curves: LightCurves, host_z: Floats, host_z_err: Floats) -> NDArray[np.bytes_]:
+    """Return a digest (A,) of all that a fit reads of each object."""
+    keys = []
+    for i in range(len(curves)):
+        rows = slice(curves.offsets[i], curves.offsets[i + 1])
+        digest = hashlib.blake2b(np.array([host_z[i], host_z_err[i]]).tobytes(), digest_size=16)
+        for column in (curves.mjd, curves.flux_njy, curves.flux_err_njy, curves.band):
+            digest.update(column[rows].tobytes())
+        keys.append(digest.hexdigest().encode())
+    return np.array(keys, dtype="S32")
+
+
+def _load(path: Path) -> tuple[NDArray[np.bytes_], NDArray[np.float32]]:
     if not path.exists():
-        found = features(curves, host_z, host_z_err, Grid.of(Salt3.load(cache / "data"), edges_aa))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path.with_suffix(".part.npz"), host=found.host, free=found.free)
-        path.with_suffix(".part.npz").replace(path)
+        return np.zeros(0, "S32"), np.zeros((0, 0), np.float32)
     with np.load(path, allow_pickle=False) as saved:
-        return Features(saved["host"], saved["free"])
+        return saved["keys"], saved["host"]
 
 
-_TENSIONS = (("candle", "free"), ("near", "free"), ("both", "near"), ("both", "free"))
+def _save(path: Path, keys: NDArray[np.bytes_], table: NDArray[np.float32]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Others may write at the same time: the last one's table is whole.
+    part = path.with_suffix(f".{os.getpid()}.npz")
+    np.savez(part, keys=keys, host=table)
+    part.replace(path)
 
 
-def _least(cost: Floats) -> Floats:
-    least = np.where(np.isfinite(cost), cost, np.inf).min(axis=1)
-    return np.asarray(np.where(np.isfinite(least), least, np.nan))
+def _free(width: int) -> slice:
+    """Return which of ``width`` columns of `Features.host` know nothing of the host."""
+    each = (width - len(_TENSIONS) - 1) // 4
+    return slice(2 * each, 4 * each + 1)
+
+
+def _cheapest(cost: Floats) -> Ints:
+    """Return the redshift (A,) of least ``cost`` (A, Z); -1 for a curve without a fit."""
+    best = np.where(np.isfinite(cost), cost, np.inf)
+    return np.asarray(np.where(np.isfinite(best).any(axis=1), best.argmin(axis=1), -1))
 
 
 def _hubble(fits: Floats, z: Floats) -> Floats:
