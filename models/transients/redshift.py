@@ -2,7 +2,7 @@
 
 The process over time and wavelength gives the k-correction (Boone 2019): a filter at λ sees at redshift z' what one at
 λ (1 + z) / (1 + z') saw at z. Time is stretched, light dimmed by distance, and the survey looks again with another
-object's visits and errors.
+object's visits and errors. The process's own error is added to theirs.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ RATIO_STEP = 0.02
 """Moves are rounded to this in ln(1 + z), so that objects can share one call of the Gaussian process."""
 BEYOND_D = 8.0
 """Days (of the source) past its last point that the process may be asked for; later points are not made."""
+ALIKE = 20
+"""An object's host is as well measured as one of so many before and behind it in redshift."""
 _WIDE = GridRule(points=2, before_d=30.0, after_d=100.0, longest_d=400.0, margin_d=20.0)
 
 
@@ -91,7 +93,7 @@ def moved(objects: Labelled, moves: Move, noise: Noise, snr: float, rng: Rng) ->
     Returns
     -------
     Labelled
-        ``moved_from_z`` is the new redshift; the host's is as far off, in (1 + z), as the source's was.
+        ``moved_from_z`` is the new redshift; the host's photometric one is as wrong as those of hosts there are.
     """
     source = objects.take(moves.source)
     ratio = np.log1p(moves.z) - np.log1p(source.moved_from_z)
@@ -99,8 +101,8 @@ def moved(objects: Labelled, moves: Move, noise: Noise, snr: float, rng: Rng) ->
     z = np.maximum(ratio * (1.0 + source.moved_from_z) - 1.0, 0.01)
     donor = objects.curves.take(moves.donor)
     curves = _observed(source.curves, donor, z, source.moved_from_z, ratio, noise, rng)
-    host = (1.0 + z) * (1.0 + source.host_z) / (1.0 + source.moved_from_z) - 1.0
-    return replace(source, curves=flagged(curves, snr), host_z=np.maximum(host, 0.01), moved_from_z=z)
+    host, err = _hosts(objects, z, rng)
+    return replace(source, curves=flagged(curves, snr), host_z=host, host_z_err=err, moved_from_z=z)
 
 
 def volumetric(z: Floats, rate: float, power: float) -> Floats:
@@ -132,18 +134,19 @@ def _observed(
     when = peak[owner] + (visits.mjd - at[owner]) / ratio[owner]
     asked = (when <= end[owner] + BEYOND_D) & (when >= begin[owner] - 60.0)
     visits, when, owner = visits.keep(asked), when[asked], owner[asked]
-    flux = _flux(source, visits, when, ratio)
-    dim = (distance_gpc(z_from) / distance_gpc(z)) ** 2 * ratio
-    flux = np.nan_to_num(flux) * of_points(visits, dim)
+    dim = of_points(visits, (distance_gpc(z_from) / distance_gpc(z)) ** 2 * ratio)
+    flux, unsure = (np.nan_to_num(part) * dim for part in _flux(source, visits, when, ratio))
     shot = noise.shot[visits.band]
     sky = np.maximum(visits.flux_err_njy**2 - shot * np.maximum(visits.flux_njy, 0.0), 0.25 * visits.flux_err_njy**2)
     err = np.sqrt(sky + shot * np.maximum(flux, 0.0))
-    return replace(visits, flux_njy=flux + err * rng.standard_normal(len(flux)), flux_err_njy=err)
+    flux = flux + err * rng.standard_normal(len(flux))
+    # Without this, what the process made up between the source's points would stand as measured.
+    return replace(visits, flux_njy=flux, flux_err_njy=np.hypot(err, unsure))
 
 
-def _flux(source: LightCurves, visits: LightCurves, when: Floats, ratio: Floats) -> Floats:
-    """Return flux (D,), nJy, of each source at its visits' moved bands, at the source's own times ``when`` (D,)."""
-    out = np.full(len(when), np.nan)
+def _flux(source: LightCurves, visits: LightCurves, when: Floats, ratio: Floats) -> tuple[Floats, Floats]:
+    """Return flux and its error (D,), nJy, of each source at its visits' moved bands, at its own ``when`` (D,)."""
+    out = np.full((2, len(when)), np.nan)
     window = request(source, _WIDE).curves
     fitted = gp.fit(window, WAVES)
     place = np.arange(len(when)) - of_points(visits, visits.offsets[:-1])
@@ -155,9 +158,23 @@ def _flux(source: LightCurves, visits: LightCurves, when: Floats, ratio: Floats)
         row = np.searchsorted(rows, _owner(visits)[inside])
         grid[row, place[inside]] = when[inside]
         at = gp.Fit(*(getattr(fitted, name)[rows] for name in gp.Fit.__slots__))
-        answer = gp.interpolate(window.take(rows), waves, _filled(grid), variance=False, at=at)
-        out[inside] = answer.flux[row, len(WAVES) + visits.band[inside], place[inside]]
-    return out
+        answer = gp.interpolate(window.take(rows), waves, _filled(grid), at=at)
+        cells = row, len(WAVES) + visits.band[inside], place[inside]
+        out[:, inside] = answer.flux[cells], np.sqrt(np.maximum(answer.variance[cells], 0.0))
+    return out[0], out[1]
+
+
+def _hosts(objects: Labelled, z: Floats, rng: Rng) -> tuple[Floats, Floats]:
+    """Return photometric redshifts of hosts at z (A,), and their errors: off, in (1 + z), as one nearby in z is.
+
+    How wrong they are depends on how far they are: a near object's error must not be taken along.
+    """
+    order = np.argsort(objects.moved_from_z, kind="stable")
+    place = np.searchsorted(objects.moved_from_z[order], z) + rng.integers(-ALIKE, ALIKE, len(z))
+    like = order[np.clip(place, 0, len(order) - 1)]
+    ratio = (1.0 + z) / (1.0 + objects.moved_from_z[like])
+    host = ratio * (1.0 + objects.host_z[like]) - 1.0
+    return np.maximum(host, 0.01), ratio * objects.host_z_err[like]
 
 
 def _owner(curves: LightCurves) -> Ints:
