@@ -132,29 +132,30 @@ def _profile(points: Points, models: Model, out: Floats) -> None:
     hess, grad = np.zeros((4, 4)), np.zeros(4)
     for k in range(z):
         model = _one(models, k)
-        at[:] = starts[min((k + EVERY // 2) // EVERY, len(starts) - 1)]
+        _copy(starts[min((k + EVERY // 2) // EVERY, len(starts) - 1)], at)
         if k > 0:
             # The fit at the redshift before is another start, once it is as bright as these points.
             top, bottom = _overlap(points, model, last[2], last[3])
-            last[:2] *= max(top / bottom, _NOTHING) / last[0]
+            last[1] *= max(top / bottom, _NOTHING) / last[0]
+            last[0] = max(top / bottom, _NOTHING)
             if _gather(points, model, last, hess, grad) < _gather(points, model, at, hess, grad):
-                at[:] = last
+                _copy(last, at)
         out[k, 0] = _descend(points, model, at)
-        out[k, 1:] = at
-        last[:] = at
+        _copy(at, out[k, 1:])
+        _copy(at, last)
 
 
 @jit(error_model="numpy")
 def _search(points: Points, model: Model, best: Floats) -> None:
     """Put the best of a grid of days and colours, with x1 = 0, into ``best``."""
     peak, most = points.mjd[np.argmax(points.flux / points.err)], -1.0
-    best[:] = (_NOTHING, 0.0, peak, 0.0)
+    best[0], best[1], best[2], best[3] = _NOTHING, 0.0, peak, 0.0
     for day in np.arange(peak - TRIED_D, peak + TRIED_D + 0.1, TRIED_STEP_D):
         for colour in TRIED_COLOURS:
             top, bottom = _overlap(points, model, day, colour)
             if top > 0.0 and top * top > most * bottom:
                 most = top * top / bottom
-                best[:] = (max(top / bottom, _NOTHING), 0.0, day, colour)
+                best[0], best[2], best[3] = max(top / bottom, _NOTHING), day, colour
 
 
 @jit(error_model="numpy")
@@ -174,6 +175,13 @@ def _overlap(points: Points, model: Model, day: float, colour: float) -> tuple[f
     return top, bottom
 
 
+@jit()
+def _copy(whole: Floats, into: Floats) -> None:
+    # A slice assigned would take numba seconds to compile.
+    for j in range(len(whole)):
+        into[j] = whole[j]
+
+
 @jit(error_model="numpy")
 def _descend(points: Points, model: Model, at: Floats) -> float:
     """Move ``at`` to the nearest minimum and return its value."""
@@ -186,7 +194,8 @@ def _descend(points: Points, model: Model, at: Floats) -> float:
         then = _gather(points, model, trial, other_hess, other_grad)
         if then < now:
             gain, now = now - then, then
-            at[:], hess[:], grad[:] = trial, other_hess, other_grad
+            _copy(trial, at)
+            hess, other_hess, grad, other_grad = other_hess, hess, other_grad, grad
             damping *= 0.2
             if gain < ENOUGH:
                 break
@@ -209,7 +218,10 @@ def _gather(points: Points, model: Model, at: Floats, hess: Floats, grad: Floats
     """Return what is minimised; ``hess`` gets half its second derivatives, ``grad`` minus half its first ones."""
     x0, x0x1, colour = at[0], at[1], at[3]
     x1 = x0x1 / x0
-    hess[:], grad[:] = 0.0, 0.0
+    for j in range(4):
+        grad[j] = 0.0
+        for k in range(4):
+            hess[j, k] = 0.0
     hess[1, 1], hess[3, 3] = (X1_SD * x0) ** -2, COLOUR_SD**-2
     grad[1], grad[3] = -x0x1 * hess[1, 1], -colour * hess[3, 3]
     total: float = (x1 / X1_SD) ** 2 + (colour / COLOUR_SD) ** 2
