@@ -1,4 +1,7 @@
-"""What the judge of strangeness learns from: ordinary curves and warped ones, both observed again, as tensors."""
+"""What the judge of strangeness learns from: ordinary supernovae and warped ones, both observed again, and the rest.
+
+The rest are variables and flares, as they are: ordinary too, where the judge is to serve a whole night.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.core.bands import SURVEYS
-from broker.core.batch import Ints, Kind, LightCurves
+from broker.core.batch import Floats, Ints, Kind, LightCurves
+from broker.core.taxonomy import CLASSES, COMMON, RARE
 from broker.models.transients import augment
 from broker.models.transients.data import Labelled
-from broker.models.transients.examples import HISTORY_D, VERSION_OF, WHOLE, to_examples
+from broker.models.transients.examples import HISTORY_D, LAST_PACKET, VERSION_OF, WHOLE, to_examples
 from broker.models.transients.warp import Known, observed
 from broker.score.anomaly import judge_inputs
 from broker.score.boosted import Boosted
@@ -25,6 +29,15 @@ AIM = 22_000
 """Curves that are made, as many ordinary as warped, in rounds of as many of each as there are objects."""
 WHOLE_SHARE = 0.4
 """Curves that stay whole; the others are cut at one of their alerts, so that the judge knows young ones."""
+OTHERS, THEIR_WEIGHT = 0.5, 0.3
+"""Curves of other ordinary classes, where there are any, for each ordinary curve of a supernova, and what each counts:
+enough to know them by, and few enough that telling supernovae apart stays the judge's business."""
+CADENCE = (
+    *("log_points", "log_detections", "detected_fraction", "limit_fraction", "log_history_d", "log_quiet_d"),
+    *("log_since_detection_d", "log_longest_gap_d", "log_likelihood", "points_", "detections_"),
+)
+"""Starts of the names of scalars that say how often a survey looks and how long, not what it sees: the judge reads none
+of them, so that a deep field's thousand points are not strange to it."""
 TREES, LEAVES, RATE, SHRINK = 150, 20, 0.1, 5.0
 """Of the judge: boosting steps, leaves of a tree, learning rate, L2 of a leaf's value."""
 
@@ -70,46 +83,64 @@ class Exposures:
     ----------
     tensors : Tensors
     warped : (N,) bool
+    weight : (N,) float64
+        What each counts in training.
     """
 
     tensors: Tensors
     warped: NDArray[np.bool_]
+    weight: Floats
 
 
 def make(objects: Labelled, task: Task) -> Exposures:
-    """Return ordinary and warped curves made of these objects, all of known classes, and of nothing else.
+    """Return ordinary and warped curves made of these objects, none of a rare class, and of nothing else.
 
-    A warped curve has the host of its object.
+    A warped curve has the host of its object. Only supernovae are warped; the others are ordinary as they are.
     """
     rng = np.random.default_rng((task.seed, 13))
+    common = member(objects.label, COMMON)
+    others = objects.take(np.flatnonzero(~common & ~member(objects.label, RARE)))
+    objects = objects.take(np.flatnonzero(common))
     rounds = max(1, round(AIM / (2 * len(objects))))
-    parts = []
+    parts: list[tuple[Tensors, bool, float]] = []
     for done in range(rounds):
         curves, z, z_err = VERSION_OF[task.survey](objects, WHOLE, rng)
         usable = np.flatnonzero(np.isfinite(augment.last_detection(curves)))
         host = Host(objects.label[usable], z[usable], z_err[usable])
         known = Known.of(task.survey, curves.take(usable))
         for warped, whole in itertools.product((False, True), (True, False)):
-            parts.append((_one_kind(known, host, warped, whole, rng), warped))
+            parts.append((_one_kind(known, host, warped, whole, rng), warped, 1.0))
+        if len(others):
+            for tensors in _others(others, task.survey, round(OTHERS * len(usable)), rng):
+                parts.append((tensors, False, THEIR_WEIGHT))
         task.show("ordinary and warped curves", done + 1, rounds)
-    joined = Tensors(*(np.concatenate([getattr(t, name) for t, _ in parts]) for name in ALWAYS))
-    kind = np.concatenate([np.full(len(tensors), warped) for tensors, warped in parts])
-    return Exposures(joined if task.host else without_host(joined), kind)
+    joined = Tensors(*(np.concatenate([getattr(t, name) for t, _, _ in parts]) for name in ALWAYS))
+    kind, weight = (np.repeat([part[k] for part in parts], [len(part[0]) for part in parts]) for k in (1, 2))
+    return Exposures(joined if task.host else without_host(joined), kind, weight)
 
 
-def train(exposures: Exposures, seed: int) -> Boosted:
-    """Return a judge that tells warped curves from ordinary ones, as many of each."""
+def member(label: Ints, classes: frozenset[int]) -> NDArray[np.bool_]:
+    """Return which labels (N,) are of these class ids."""
+    return np.isin(label, [k for k, c in enumerate(CLASSES) if c.id in classes])
+
+
+def train(exposures: Exposures, task: Task) -> Boosted:
+    """Return a judge that tells warped curves from ordinary ones, of which in all either counts as much."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
+    inputs = judge_inputs(exposures.tensors)
+    # A column that does not vary is never split on: the trees that serve do not read it.
+    inputs[:, [k for k, name in enumerate(task.scalars) if name.startswith(CADENCE)]] = 0.0
+    total = np.bincount(exposures.warped, exposures.weight)
+    weight = exposures.weight * (total.mean() / total)[exposures.warped.astype(np.int64)]
     fitted = HistGradientBoostingClassifier(
         max_iter=TREES,
         learning_rate=RATE,
         max_leaf_nodes=LEAVES,
         l2_regularization=SHRINK,
-        class_weight="balanced",
         early_stopping=False,
-        random_state=seed,
-    ).fit(judge_inputs(exposures.tensors), exposures.warped)
+        random_state=task.seed,
+    ).fit(inputs, exposures.warped, sample_weight=weight)
     return Boosted.from_sklearn(fitted)
 
 
@@ -132,6 +163,19 @@ def _one_kind(known: Known, host: Host, warped: bool, whole: bool, rng: augment.
     rows = rows[there]
     made = to_examples(new.take(there), known.survey, GridRule(), host.z[rows], host.z_err[rows])
     return made.take(np.flatnonzero(made.finite))
+
+
+def _others(objects: Labelled, survey: str, count: int, rng: augment.Rng) -> list[Tensors]:
+    """Return tensors of so many curves, each class as often, with two detections or more: some whole, some cut."""
+    share = 1.0 / np.bincount(objects.label)[objects.label]
+    out = []
+    for version, part in ((WHOLE, WHOLE_SHARE), (LAST_PACKET + 1, 1.0 - WHOLE_SHARE)):
+        rows = rng.choice(len(objects), round(part * count), p=share / share.sum())
+        curves, z, z_err = VERSION_OF[survey](objects.take(rows), version, rng)
+        there = np.flatnonzero(_detections(curves) >= 2)
+        made = to_examples(curves.take(there), survey, GridRule(), z[there], z_err[there])
+        out.append(made.take(np.flatnonzero(made.finite)))
+    return out
 
 
 def _drawn(label: Ints, share: float, rng: augment.Rng) -> Ints:

@@ -1,6 +1,7 @@
-"""Training and judging the anomaly score (protocol G): fitted on ordinary supernovae, it must find rare ones.
+"""Training and judging the anomaly score (protocol G): fitted on ordinary objects, it must find rare supernovae.
 
-No weight, scaler, threshold or forest sees a rare object or its label, and the host's redshift is never read.
+No weight, scaler, threshold or forest sees a rare object or its label, and the host's redshift is never read. What
+ships knows all the other classes as ordinary, because a night is full of them; it is judged among supernovae.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from broker.core.batch import Floats, Ints
-from broker.core.taxonomy import CLASSES, COMMON, RARE
+from broker.core.taxonomy import COMMON, RARE
 from broker.models.networks import create
 from broker.models.networks.vrae import squared_error
 from broker.models.transients import examples, exposure
 from broker.models.transients.data import Labelled
-from broker.models.transients.evaluate import area_under_curve, groups, recall_at
-from broker.models.transients.examples import Examples
-from broker.models.transients.exposure import Task
+from broker.models.transients.evaluate import PRIOR, area_under_curve, groups, recall_at
+from broker.models.transients.examples import LAST_PACKET, Examples
+from broker.models.transients.exposure import Task, member
 from broker.models.transients.train import descend, one_cycle, resume, save, set_rate
 from broker.score.anomaly import Models, Ranks, encode, forest_inputs, input_names, pack
 from broker.score.forest import Forest
@@ -33,6 +34,8 @@ EPOCHS, BATCH, RATE, KL_WEIGHT = 8, 256, 4e-3, 0.02
 EPOCH = 12_000
 """Examples of an epoch, at most."""
 TREES, SAMPLES = 100, 256
+NIGHT = 10_000
+"""Alerts of the night that ranks are read from."""
 WEIGHT: Mapping[str, float] = {"exposure": 1.0}
 """Of the parts in the score; chosen on seed 0 of protocol G."""
 CPU = torch.device("cpu")
@@ -63,15 +66,14 @@ class Outcome:
 
 
 def run(objects: Labelled, task: Task) -> Outcome:
-    """Return the shipped score, fitted on all ordinary supernovae, with protocol G's figures on its card."""
-    objects = objects.take(np.flatnonzero(member(objects.label, COMMON | RARE)))
+    """Return the shipped score, fitted on all objects that are not rare, with protocol G's figures on its card."""
     made = usable(examples.make(task.survey, objects, task.seed, task.show))
     rows = []
     for k in (0, 1):
         known, judged = split(made, task.seed, k)
         fitted = fit(objects, known, task, f"half{k}")
         rows.append(figures(fitted.score(judged.tensors, task.scalars), judged))
-    known = made.take(np.flatnonzero(member(made.label, COMMON)))
+    known = made.take(np.flatnonzero(~member(made.label, RARE)))
     fitted = fit(objects, known, task, "all")
     models = fitted.models
     weights = {f"network.{key}": value for key, value in models.network.state_dict().items()}
@@ -83,10 +85,10 @@ def run(objects: Labelled, task: Task) -> Outcome:
 
 
 def split(made: Examples, seed: int, half: int) -> tuple[Examples, Examples]:
-    """Return the ordinary examples of one half of the objects, and those of the other half with all rare ones."""
+    """Return the ordinary examples of one half of the objects, and the other half's supernovae with all rare ones."""
     mine = in_half(made.object_id, seed, half)
     common, rare = member(made.label, COMMON), member(made.label, RARE)
-    return made.take(np.flatnonzero(common & mine)), made.take(np.flatnonzero(rare | (common & ~mine)))
+    return made.take(np.flatnonzero(~rare & mine)), made.take(np.flatnonzero(rare | (common & ~mine)))
 
 
 def in_half(object_id: Ints, seed: int, half: int) -> NDArray[np.bool_]:
@@ -100,11 +102,6 @@ def usable(made: Examples, host: bool = False) -> Examples:
     rows = made.take(np.flatnonzero(made.n_detections >= 2))
     tensors = rows.tensors if host else without_host(rows.tensors)
     return Examples(tensors, rows.label, rows.object_id, rows.version, rows.n_detections)
-
-
-def member(label: Ints, classes: frozenset[int]) -> NDArray[np.bool_]:
-    """Return which labels (N,) are of these class ids."""
-    return np.isin(label, [k for k, c in enumerate(CLASSES) if c.id in classes])
 
 
 def sizes(made: Examples) -> dict[str, int]:
@@ -121,18 +118,27 @@ def fit(objects: Labelled, known: Examples, task: Task, name: str, weight: Mappi
     objects : Labelled
         Where the objects of ``known`` are found; the others are not looked at.
     known : Examples
-        Of ordinary classes only.
+        Of ordinary classes only. Autoencoder and forest learn from the supernovae among them.
     name : str
         Of the checkpoints.
     weight : mapping of str to float
         Of the parts in the score.
     """
     own = objects.take(np.flatnonzero(np.isin(objects.object_id, known.object_id)))
-    judge = exposure.train(exposure.make(own, task), task.seed)
-    network = autoencoder(known, task, name)
-    inputs = forest_inputs(encode(network, known.tensors, CPU)[0], known.tensors, task.scalars)
+    judge = exposure.train(exposure.make(own, task), task)
+    supernovae = known.take(np.flatnonzero(member(known.label, COMMON)))
+    network = autoencoder(supernovae, task, name)
+    inputs = forest_inputs(encode(network, supernovae.tensors, CPU)[0], supernovae.tensors, task.scalars)
     models = Models(network, forest_of(inputs, task.seed), judge)
-    return Fitted(models, Ranks.of(models.parts(known.tensors, task.scalars, CPU), weight))
+    return Fitted(models, Ranks.of(models.parts(night(known, task.seed), task.scalars, CPU), weight))
+
+
+def night(known: Examples, seed: int) -> Tensors:
+    """Return what ranks are read from: histories cut at an alert, the classes as often as a night has them."""
+    rows = np.flatnonzero(known.version > LAST_PACKET)
+    label = known.label[rows]
+    chance = PRIOR[label] / np.bincount(label)[label]
+    return known.tensors.take(np.random.default_rng((seed, 19)).choice(rows, NIGHT, p=chance / chance.sum()))
 
 
 def forest_of(inputs: NDArray[np.floating], seed: int) -> Forest:

@@ -162,13 +162,13 @@ def test_the_anomaly_score_sees_no_rare_object(
     fitted = []
     objects = labelled(42)
     for k, factor in enumerate((1.0, -3.0)):
-        rare = np.repeat(strange.member(objects.label, RARE), objects.curves.counts)
+        rare = np.repeat(exposure.member(objects.label, RARE), objects.curves.counts)
         flux = np.where(rare, factor * objects.curves.flux_njy, objects.curves.flux_njy)
         changed = dataclasses.replace(objects, curves=dataclasses.replace(objects.curves, flux_njy=flux))
         task = exposure.Task("lsst", 0, 1, tmp_path / str(k), quiet)
         made = strange.usable(examples.make("lsst", changed, 0, quiet))
         known, judged = strange.split(made, 0, 0)
-        assert not strange.member(known.label, RARE).any()
+        assert not exposure.member(known.label, RARE).any()
         assert not set(known.object_id) & set(judged.object_id)
         fitted.append(strange.fit(changed, known, task, "half0"))
     np.testing.assert_array_equal(fitted[0].models.judge.value, fitted[1].models.judge.value)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from broker.core.batch import Kind, LightCurves
 from broker.core.taxonomy import COMMON, RARE
-from broker.models.transients import exposure, strange, warp
+from broker.models.transients import exposure, warp
 from broker.models.transients.data import Labelled
 from broker.models.transients.exposure import Task
 from broker.score.anomaly import judge_inputs
@@ -112,12 +113,42 @@ def test_exposures_come_of_the_given_objects_alone(
 ) -> None:
     """Whatever rare objects look like, what the judge learns from stays the same."""
     objects = labelled(60)
-    ordinary = objects.take(np.flatnonzero(strange.member(objects.label, COMMON)))
-    assert not strange.member(ordinary.label, RARE).any()
+    ordinary = objects.take(np.flatnonzero(exposure.member(objects.label, COMMON)))
+    assert not exposure.member(ordinary.label, RARE).any()
     monkeypatch.setattr(exposure, "AIM", 80)
     task = Task("lsst", 0, 1, tmp_path, quiet)
     made, again = (exposure.make(ordinary, task) for _ in range(2))
     np.testing.assert_array_equal(made.tensors.series, again.tensors.series)
     assert 0.3 < made.warped.mean() < 0.7
-    judge = exposure.train(made, 0)
+    judge = exposure.train(made, task)
     assert np.isfinite(judge.score(judge_inputs(made.tensors))).all()
+
+
+@pytest.fixture(scope="module")
+def everything(labelled: MakeLabelled, tmp_path_factory: pytest.TempPathFactory) -> tuple[exposure.Exposures, Task]:
+    """Return what a judge learns from of objects of all classes."""
+    task = Task("lsst", 0, 1, tmp_path_factory.mktemp("all"), quiet)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exposure, "AIM", 80)
+        return exposure.make(labelled(90), task), task
+
+
+def test_other_ordinary_classes_are_ordinary_and_count_less(everything: tuple[exposure.Exposures, Task]) -> None:
+    made, _ = everything
+    others = made.weight < 1.0
+    assert others.any()
+    assert not made.warped[others].any()
+    assert set(made.weight) == {1.0, exposure.THEIR_WEIGHT}
+
+
+def test_the_judge_reads_no_cadence(everything: tuple[exposure.Exposures, Task]) -> None:
+    made, task = everything
+    judge = exposure.train(made, task)
+    before = judge.score(judge_inputs(made.tensors))
+    scalars = made.tensors.scalars.copy()
+    cadence = [k for k, name in enumerate(task.scalars) if name.startswith(exposure.CADENCE)]
+    assert {"log_points", "points_g", "detections_y"} <= {task.scalars[k] for k in cadence}
+    scalars[:, cadence] = 99.0
+    np.testing.assert_array_equal(judge.score(judge_inputs(replace(made.tensors, scalars=scalars))), before)
+    scalars[:] = 99.0
+    assert (judge.score(judge_inputs(replace(made.tensors, scalars=scalars))) != before).any()

@@ -20,6 +20,7 @@ PROTOCOLS = {
     "E": f"{_HERE}shift:PROTOCOL",
     "F": f"{_HERE}early:PROTOCOL",
     "G": f"{_HERE}rare:PROTOCOL",
+    "night": f"{_HERE}night:PROTOCOL",
     "agn": f"{_HERE}agn:PROTOCOL",
     "calibration": f"{_HERE}calibration:PROTOCOL",
     "curves": f"{_HERE}curves:PROTOCOL",
