@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from broker.models.transients import data, population
+from broker.models.transients import data, population, salt
 from broker.models.transients.data import Labelled
 from broker.models.transients.nights import Recipe
 from broker.models.transients.protocols.supernovae import Answers, Task, answers, draw, judged
@@ -47,10 +47,11 @@ def answered(unit: Unit, test: Labelled, context: Context) -> Answers:
         # The test set has near ones too: the training objects stay beside what is made of them.
         pool = population.concatenated([population.draw(train, POOL, WIDE, rng), train])
     recipe = replace(RECIPE, seed=100 * unit.seed + unit.part)
+    name, boxes = f"E seed {unit.seed} part {unit.part} {augmented}", salt.LSST_AA
     if augmented:
-        task = Task(f"E seed {unit.seed} part {unit.part} far", pool, recipe, per_epoch=PER_EPOCH)
+        task = Task(name, pool, recipe, per_epoch=PER_EPOCH, boxes=boxes)
     else:
-        task = Task(f"E seed {unit.seed} part {unit.part}", pool, replace(recipe, epochs=2 * recipe.epochs))
+        task = Task(name, pool, replace(recipe, epochs=2 * recipe.epochs), boxes=boxes)
     return answers(system, task, {"whole": test}, context)
 
 
@@ -110,7 +111,7 @@ PROTOCOL = Protocol(
         Column("auc.whole.no_host_z", "AUC Ia, no host z"),
         Column("accuracy.whole.no_host_z", "accuracy, no host z"),
     ),
-    rows=("nights", "gbm", "nights-far", "gbm-far", "nights+gbm-far"),
+    rows=("nights", "gbm", "salt", "nights-far", "gbm-far", "salt-far", "nights+salt-far"),
     units=units,
     run=run,
     plots=plotted,
