@@ -27,6 +27,7 @@ from broker.models.transients.examples import LAST_PACKET, Examples
 from broker.models.transients.exposure import Task, member
 from broker.models.transients.train import descend, one_cycle, resume, save, set_rate
 from broker.score.anomaly import Models, Ranks, encode, forest_inputs, input_names, pack
+from broker.score.boosted import Boosted
 from broker.score.forest import Forest
 from broker.score.tensors import Tensors, without_host
 
@@ -72,9 +73,14 @@ def run(objects: Labelled, task: Task) -> Outcome:
     for k in (0, 1):
         known, judged = split(made, task.seed, k)
         fitted = fit(objects, known, task, f"half{k}")
-        rows.append(figures(fitted.score(judged.tensors, task.scalars), judged))
+        scores = fitted.score(judged.tensors, task.scalars)
+        rows.append(figures(scores, judged, member(judged.label, RARE)))
     known = made.take(np.flatnonzero(~member(made.label, RARE)))
-    fitted = fit(objects, known, task, "all")
+    return outcome(fit(objects, known, task, "all"), known, rows, task)
+
+
+def outcome(fitted: Fitted, known: Examples, rows: list[dict[str, float]], task: Task) -> Outcome:
+    """Return what ships, fitted on ``known``, with the mean and the spread of its figures over ``rows``."""
     models = fitted.models
     weights = {f"network.{key}": value for key, value in models.network.state_dict().items()}
     arrays = pack(models.forest, models.judge, fitted.ranks)
@@ -127,10 +133,17 @@ def fit(objects: Labelled, known: Examples, task: Task, name: str, weight: Mappi
     own = objects.take(np.flatnonzero(np.isin(objects.object_id, known.object_id)))
     judge = exposure.train(exposure.make(own, task), task)
     supernovae = known.take(np.flatnonzero(member(known.label, COMMON)))
-    network = autoencoder(supernovae, task, name)
-    inputs = forest_inputs(encode(network, supernovae.tensors, CPU)[0], supernovae.tensors, task.scalars)
+    return around(judge, supernovae, night(known, task.seed), task, name, weight)
+
+
+def around(
+    judge: Boosted, ordinary: Examples, reference: Tensors, task: Task, name: str, weight: Mapping[str, float] = WEIGHT
+) -> Fitted:
+    """Return a judge with autoencoder and forest, fitted on ordinary examples, and its ranks among a reference."""
+    network = autoencoder(ordinary, task, name)
+    inputs = forest_inputs(encode(network, ordinary.tensors, CPU)[0], ordinary.tensors, task.scalars)
     models = Models(network, forest_of(inputs, task.seed), judge)
-    return Fitted(models, Ranks.of(models.parts(night(known, task.seed), task.scalars, CPU), weight))
+    return Fitted(models, Ranks.of(models.parts(reference, task.scalars, CPU), weight))
 
 
 def night(known: Examples, seed: int) -> Tensors:
@@ -150,9 +163,8 @@ def forest_of(inputs: NDArray[np.floating], seed: int) -> Forest:
     return Forest.from_sklearn(fitted)
 
 
-def figures(scores: dict[str, Floats], judged: Examples) -> dict[str, float]:
-    """Return AUC and recall at a 10 % false-positive rate of rare against ordinary, per part and group."""
-    rare = member(judged.label, RARE)
+def figures(scores: dict[str, Floats], judged: Examples, rare: NDArray[np.bool_]) -> dict[str, float]:
+    """Return AUC and recall at a 10 % false-positive rate of rare against ordinary (n,), per part and group."""
     out = {}
     for group, rows in groups(judged).items():
         for part, values in scores.items():
