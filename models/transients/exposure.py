@@ -129,9 +129,10 @@ def train(exposures: Exposures, task: Task) -> Boosted:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     inputs = judge_inputs(exposures.tensors)
-    unread = np.isnan(inputs).all(axis=0)  # scikit-learn stumbles over a column without a number
-    unread[: len(task.scalars)] |= [name.startswith(CADENCE) for name in task.scalars]
-    inputs[:, unread] = 0.0  # a column that does not vary is never split on: the trees that serve do not read it
+    # A column that does not vary is never split on: the trees that serve do not read it.
+    inputs[:, [k for k, name in enumerate(task.scalars) if name.startswith(CADENCE)]] = 0.0
+    # scikit-learn stumbles over a column without a number.
+    inputs[:, np.isnan(inputs).all(axis=0)] = 0.0
     total = np.bincount(exposures.warped, exposures.weight)
     weight = exposures.weight * (total.mean() / total)[exposures.warped.astype(np.int64)]
     fitted = HistGradientBoostingClassifier(
