@@ -132,6 +132,30 @@ def test_differences_have_both_signs_and_totals_none() -> None:
         assert negative < 0.001 if whole else 0.2 < negative < 0.8
 
 
+def test_tables_of_stars_come_as_the_command_reads_them() -> None:
+    n = 300
+    visits = pointings.draw(n, rng())
+    total, reference = variables.rr_lyrae(visits.mjd, rng())
+    scale = float(mag_to_njy(np.array(16.0)))
+    whole = np.arange(n) % 2 == 0
+    told = form(n, total=whole, silence=np.full(n, 2))
+    before = observe.observe(visits, total * scale, reference * scale, told, rng())
+    after = simulate._from_tables(before, whole, rng())
+    bands, minus = np.zeros((n, 2), np.int64), np.zeros(n, bool)
+    for i in range(n):
+        one, same = (c.take(np.array([i])) for c in (after, before))
+        bands[i] = [len(np.unique(c.band)) for c in (one, same)]
+        minus[i] = whole[i] and (one.flux_njy < 0).any()
+        if minus[i]:
+            assert all(abs(np.median(one.flux_njy[one.band == b])) < 1e-6 * scale for b in np.unique(one.band))
+        else:
+            np.testing.assert_array_equal(one.flux_njy, same.keep(np.isin(same.band, np.unique(one.band))).flux_njy)
+    assert (bands[~whole, 0] == bands[~whole, 1]).all()
+    assert 0.1 < (bands[whole, 0] < bands[whole, 1]).mean() < 0.35
+    # Most of six in ten: where a star is too faint to be seen to vary, its median stays.
+    assert 0.35 < minus[whole].mean() < 0.75
+
+
 @pytest.mark.parametrize("silence", [0, 1, 2])
 def test_non_detections_are_limits_or_forced_points_or_left_out(silence: int) -> None:
     n = 40

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,7 @@ def test_a_packet_holds_thirty_days_and_nothing_later() -> None:
         assert told.mjd[-1] == 59040.0 + day
         assert told.mjd[0] == 59010.0 + day
     assert views["whole"][1] is curves
+    assert len(views["well_seen"][0]) == 1
 
 
 def test_only_what_is_detected_in_a_packet_is_judged() -> None:
@@ -68,3 +71,17 @@ def test_only_what_is_detected_in_a_packet_is_judged() -> None:
     views = sky.views(Labelled(curves, one, one, np.zeros(1), np.zeros(1), np.zeros(1)))
     assert len(views["packet.20"][0]) == 1
     assert len(views["packet.40"][0]) == 0
+    assert len(views["well_seen"][0]) == 0
+
+
+def test_even_classes_find_what_the_mix_drowns() -> None:
+    label = np.repeat([COLUMN[slug] for slug in sky.SUPERNOVAE], 10)
+    even = np.eye(14)[label] + 1e-3
+    even[:, COLUMN["snia"]] += 0.5
+    prior = np.full(14, 0.01)
+    prior[COLUMN["snia"]] = 0.87
+    said = scores(even * prior / (even * prior).sum(axis=1, keepdims=True), np.zeros(len(label)))
+    classifier = replace(said.classifiers[-1], prior=prior.astype(np.float32))
+    found = sky.figures(replace(said, classifiers=[classifier]), label)
+    assert found["recall.tde"] == 0.0
+    assert found["macro_f1_even"] == 1.0

@@ -41,8 +41,9 @@ class Form:
 
 def forms(n: int, rng: Rng, total: float) -> Form:
     """Return forms drawn at random, a share ``total`` of them of total flux."""
-    silence = rng.choice(3, n, p=(0.45, 0.33, 0.22))
     whole = rng.random(n) < total
+    # Limits are of differences: a table of total magnitudes has none.
+    silence = np.where(whole, rng.choice(3, n, p=(0.0, 0.3, 0.7)), rng.choice(3, n, p=(0.45, 0.33, 0.22)))
     return Form(whole, ~whole & (total > 0) & (rng.random(n) < 0.12), silence, rng.random(n) < 0.5, rng.random(n) < 0.4)
 
 

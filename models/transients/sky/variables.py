@@ -40,12 +40,16 @@ def rr_lyrae(time_d: Floats, rng: Rng) -> tuple[Floats, Floats]:
 
 
 def eclipsing(time_d: Floats, rng: Rng) -> tuple[Floats, Floats]:
-    """Two eclipses a period, and the bulge of close pairs; the same in all bands but for the secondary."""
+    """Two eclipses a period, and the bulge of close pairs; the same in all bands but for the secondary.
+
+    Pairs in contact are shallower than a magnitude, and of types F to K (Rucinski 1997; Chen et al. 2020).
+    """
     n = (len(time_d), 1, 1)
     period = 10.0 ** rng.uniform(-0.6, 1.5, n)
     phase = time_d / period + rng.random(n)
     deep, width = np.exp(rng.uniform(np.log(0.1), np.log(1.6), n)), rng.uniform(0.02, 0.14, n)
     contact = (period < 1.0) & (rng.random(n) < 0.7)
+    deep = np.where(contact, np.minimum(deep, rng.uniform(0.3, 0.9, n)), deep)
     second = np.where(contact, rng.uniform(0.6, 1.0, n), rng.random(n)) * deep
     width = np.where(contact, rng.uniform(0.08, 0.13, n), width / np.maximum(period, 1.0) ** 0.3)
 
@@ -55,7 +59,8 @@ def eclipsing(time_d: Floats, rng: Rng) -> tuple[Floats, Floats]:
     bulge = np.where(period < 3.0, rng.uniform(0.0, 0.15, n), 0.0) * (1.0 - np.cos(4.0 * np.pi * phase))
     tint = _of_slot(np.stack((rng.uniform(0.95, 1.15, n), np.ones(n), rng.uniform(0.9, 1.02, n))))
     swing = (deep * eclipse(0.0) + second * eclipse(0.5) + bulge) * tint
-    colour = rng.uniform(-0.2, 1.5, n)
+    colour = np.where(contact, rng.normal(0.6, 0.22, n).clip(0.1, 1.3), rng.uniform(-0.2, 1.5, n))
+    colour = colour + rng.exponential(0.08, n)
     return _flux(swing, colour, 0.5 * colour), _reference(swing, colour, 0.5 * colour, rng)
 
 
