@@ -34,10 +34,9 @@ SPANS_D = np.array([kernels.FIRST_D, -8.0, 2.0, 12.0, 25.0, 50.0, LAST_D])
 TRIPP = (0.14, 3.1)
 ABSOLUTE, ZERO_B = -19.36, 10.5
 """Magnitude of an ordinary Ia with H0 = 70, and of x0 = 1 (Guy et al. 2010; Scolnic et al. 2018)."""
-CANDLE_MAG = 0.25
+CANDLE_MAG, MOST = 0.25, 100.0
+"""Scatter of candles; chi² beyond which a redshift is just excluded."""
 _LIGHT_AA, _NJY, _SALT_UNIT = 2.99792458e18, 1e-32, 1e-12
-_TENSIONS = ((3, 2), (0, 2), (1, 0), (1, 2))
-"""Which fit is asked how much dearer it is than which: 0 near the host, 1 a candle too, 2 free, 3 free, a candle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +69,23 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Features of A fits, NaN where a curve tells nothing: (A, F) with the host's redshift, (A, G) without."""
+    """Features of A fits, NaN where a curve tells nothing.
 
-    host: Floats
+    Attributes
+    ----------
+    near : (A, F) float64
+        Of the fits that the host's redshift chose.
+    free : (A, G) float64
+        Of those that know nothing of it.
+    """
+
+    near: Floats
     free: Floats
+
+    @property
+    def all(self) -> Floats:
+        """Return both, (A, F + G)."""
+        return np.concatenate((self.near, self.free), axis=1)
 
 
 def features(curves: LightCurves, host_z: Floats, host_z_err: Floats, grid: Grid) -> Features:
@@ -102,27 +114,31 @@ def features(curves: LightCurves, host_z: Floats, host_z_err: Floats, grid: Grid
         sums = kernels.residuals(curves.offsets, points, models, pick, found[:, 1:].copy(), SPANS_D)
         told.append(_told(_refined(cost, grid.z, pick), found, candle[rows, pick], sums))
     least = [cost[rows, _cheapest(cost)] for cost in costs]
-    tension = [least[a] - least[b] for a, b in _TENSIONS]
-    # The redshift of the standard candle beside the host's.
-    pull = (told[3][:, 0] - np.where(known, host_z, np.nan)) / np.maximum(host_z_err, 0.01)
-    host = np.concatenate((*told, np.stack((*tension, pull), axis=1)), axis=1)
-    return Features(host, host[:, _free(host.shape[1])])
+    # How much dearer a redshift near the host's is, and that of a standard candle.
+    tension = (least[0] - least[2], least[1] - least[0], least[1] - least[2], told[3][:, 0] - told[0][:, 0])
+    shapes = (_of_profile(cost, fits, candle, grid.z) for cost in costs[2:])
+    free = np.concatenate((*told[2:], (least[3] - least[2])[:, None], *shapes), axis=1)
+    return Features(np.concatenate((*told[:2], np.stack(tension, axis=1)), axis=1), free)
 
 
 def kept(curves: LightCurves, host_z: Floats, host_z_err: Floats, edges_aa: Boxes, cache: Path) -> Features:
     """Return `features` in float32, each object's made once and kept in ``cache``; SALT3 is downloaded on first use."""
     keys = _keys(curves, host_z, host_z_err)
     path = cache / "salt" / f"{_made_how(edges_aa)}.npz"
-    saved, table = _load(path)
+    saved, near, free = _load(path)
     new = np.flatnonzero(~np.isin(keys, saved))
     if len(new) > 0 or len(keys) == 0:
         grid = Grid.of(Salt3.load(cache / "data"), edges_aa)
-        made = features(curves.take(new), host_z[new], host_z_err[new], grid).host.astype(np.float32)
+        made = features(curves.take(new), host_z[new], host_z_err[new], grid)
         saved, first = np.unique(np.append(saved, keys[new]), return_index=True)
-        table = np.concatenate((table.reshape(-1, made.shape[1]), made))[first]
-        _save(path, saved, table)
-    host = table[np.searchsorted(saved, keys)].astype(np.float64)
-    return Features(host, host[:, _free(host.shape[1])])
+        near, free = (_joined(*pair)[first] for pair in ((near, made.near), (free, made.free)))
+        _save(path, saved, near, free)
+    rows = np.searchsorted(saved, keys)
+    return Features(near[rows].astype(np.float64), free[rows].astype(np.float64))
+
+
+def _joined(old: NDArray[np.float32], new: Floats) -> NDArray[np.float32]:
+    return np.concatenate((old.reshape(-1, new.shape[1]), new.astype(np.float32)))
 
 
 def _made_how(edges_aa: Boxes) -> str:
@@ -145,25 +161,19 @@ def _keys(curves: LightCurves, host_z: Floats, host_z_err: Floats) -> NDArray[np
     return np.array(keys, dtype="S32")
 
 
-def _load(path: Path) -> tuple[NDArray[np.bytes_], NDArray[np.float32]]:
+def _load(path: Path) -> tuple[NDArray[np.bytes_], NDArray[np.float32], NDArray[np.float32]]:
     if not path.exists():
-        return np.zeros(0, "S32"), np.zeros((0, 0), np.float32)
+        return np.zeros(0, "S32"), np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
     with np.load(path, allow_pickle=False) as saved:
-        return saved["keys"], saved["host"]
+        return saved["keys"], saved["near"], saved["free"]
 
 
-def _save(path: Path, keys: NDArray[np.bytes_], table: NDArray[np.float32]) -> None:
+def _save(path: Path, keys: NDArray[np.bytes_], near: NDArray[np.float32], free: NDArray[np.float32]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Others may write at the same time: the last one's table is whole.
     part = path.with_suffix(f".{os.getpid()}.npz")
-    np.savez(part, keys=keys, host=table)
+    np.savez(part, keys=keys, near=near, free=free)
     part.replace(path)
-
-
-def _free(width: int) -> slice:
-    """Return which of ``width`` columns of `Features.host` know nothing of the host."""
-    each = (width - len(_TENSIONS) - 1) // 4
-    return slice(2 * each, 4 * each + 1)
 
 
 def _cheapest(cost: Floats) -> Ints:
@@ -195,6 +205,18 @@ def _told(z: Floats, found: Floats, candle: Floats, sums: Floats) -> Floats:
     out = np.concatenate((heads, *cells), axis=1)
     out[np.isnan(found[:, 0])] = np.nan
     return out
+
+
+def _of_profile(cost: Floats, fits: Floats, candle: Floats, z: Floats) -> Floats:
+    """Return how much dearer other redshifts are, (A, Z / 3), and means over all, weighed by exp(-cost / 2), (A, 5)."""
+    above = cost - cost.min(axis=1, keepdims=True)
+    weight = np.exp(-0.5 * above)
+    weight /= weight.sum(axis=1, keepdims=True)
+    mean = (weight * z).sum(axis=1)
+    spread = np.sqrt(np.maximum((weight * z**2).sum(axis=1) - mean**2, 0.0))
+    told = (candle, fits[..., 4], fits[..., 2] / fits[..., 1])
+    means = (mean, spread, *((weight * each).sum(axis=1) for each in told))
+    return np.concatenate((np.minimum(above, MOST)[:, ::3], np.stack(means, axis=1)), axis=1)
 
 
 def _refined(cost: Floats, z: Floats, pick: Ints) -> Floats:

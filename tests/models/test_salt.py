@@ -66,12 +66,12 @@ def test_a_simulated_supernova_is_found_again(grid: Grid, salt3: Salt3) -> None:
     curves = curves_of(parts, snr=60.0)
     z = grid.z[list(picks)]
     found = salt.features(curves, z + 0.01, np.full(3, 0.02), grid)
-    n = (found.free.shape[1] - 1) // 2
-    for own, error in ((found.host[:, :n], 0.02), (found.host[:, n : 2 * n], 0.02), (found.free[:, n : 2 * n], 0.04)):
+    n = found.near.shape[1] // 2 - 2
+    for own, error in ((found.near[:, :n], 0.02), (found.near[:, n : 2 * n], 0.02), (found.free[:, n : 2 * n], 0.04)):
         np.testing.assert_allclose(own[:, 0], z, atol=error)
     free_z = found.free[:, :n]
     np.testing.assert_allclose(free_z[:, 0], z, atol=0.06)
-    near = found.host[:, :n]
+    near = found.near[:, :n]
     np.testing.assert_allclose(near[:, 1], np.log10([candle_x0(value) for value in z]), atol=0.06)
     np.testing.assert_allclose(near[:, 2], TRUE_X1, atol=0.5)
     np.testing.assert_allclose(near[:, 3], TRUE_C, atol=0.1)
@@ -84,7 +84,7 @@ def test_another_shape_fits_worse_and_another_brightness_is_told(grid: Grid, sal
     plateau = np.where((mjd > PEAK - 12) & (mjd < PEAK + 60), 0.8 * flux.max(), 0.0)
     curves = curves_of([(f, mjd, band) for f in (flux, plateau, 0.2 * flux)], snr=50.0)
     z = np.full(3, grid.z[12])
-    found = salt.features(curves, z, np.full(3, 0.02), grid).host
+    found = salt.features(curves, z, np.full(3, 0.02), grid).near
     assert found[1, 5] > 3.0 * found[0, 5]
     assert found[2, 4] - found[0, 4] == pytest.approx(2.5 * np.log10(5.0), abs=0.3)
 
@@ -101,13 +101,13 @@ def test_missing_bands_and_missing_points(grid: Grid, salt3: Salt3) -> None:
     ]
     curves = curves_of(parts, snr=30.0)
     found = salt.features(curves, np.full(4, grid.z[12]), np.full(4, 0.03), grid)
-    assert np.isnan(found.host[2]).all()
+    assert np.isnan(found.near[2]).all()
     assert np.isnan(found.free[2]).all()
-    heads = found.host[[0, 1, 3], :7]
+    heads = found.near[[0, 1, 3], :7]
     assert np.isfinite(heads).all()
-    assert not np.isinf(found.host).any()
+    assert not np.isinf(found.near).any()
     # One band tells brightness: chi² of the others is of no points.
-    assert np.isfinite(found.host[1]).sum() < np.isfinite(found.host[0]).sum()
+    assert np.isfinite(found.near[1]).sum() < np.isfinite(found.near[0]).sum()
 
 
 def test_an_unknown_host_changes_nothing(grid: Grid, salt3: Salt3) -> None:
@@ -117,9 +117,9 @@ def test_an_unknown_host_changes_nothing(grid: Grid, salt3: Salt3) -> None:
     found = salt.features(curves, np.array([np.nan, 0.0, 0.9]), np.full(3, 0.03), grid)
     np.testing.assert_array_equal(found.free[1], found.free[0])
     np.testing.assert_array_equal(found.free[2], found.free[0])
-    n = (found.free.shape[1] - 1) // 2
-    np.testing.assert_array_equal(found.host[:2, :n], found.free[:2, :n])
-    assert found.host[2, 5] > found.host[0, 5]
+    n = found.near.shape[1] // 2 - 2
+    np.testing.assert_array_equal(found.near[:2, :n], found.free[:2, :n])
+    assert found.near[2, 5] > found.near[0, 5]
 
 
 def test_the_table_is_the_models_spectrum_in_the_bands(salt3: Salt3) -> None:
@@ -144,7 +144,7 @@ def test_fits_are_kept(grid: Grid, salt3: Salt3, tmp_path: Path, monkeypatch: py
     made = salt.kept(curves, *host, salt.DES_AA, tmp_path)
     monkeypatch.setattr(Salt3, "load", None)
     again = salt.kept(curves, *host, salt.DES_AA, tmp_path)
-    np.testing.assert_array_equal(again.host, made.host)
+    np.testing.assert_array_equal(again.near, made.near)
     np.testing.assert_array_equal(made.free, salt.features(curves, *host, grid).free.astype(np.float32))
     with pytest.raises(TypeError):
         salt.kept(curves, *host, salt.LSST_AA, tmp_path)

@@ -29,8 +29,10 @@ INPUTS = {"host_z": True, "no_host_z": False}
 SNR = 5.0
 RATES = np.linspace(0.0, 1.0, 51)
 TREES = 200
-GROWN_ON = 24_000
+GROWN_ON = 32_000
 """At most so many light curves for the trees."""
+SOME = 0.2
+"""Share of hundreds of features that a split sees."""
 Answers = dict[str, Floats]
 """``view.input`` (as ``whole.host_z``) to probabilities (n, 3)."""
 Read = Callable[[Labelled], dict[str, Floats]]
@@ -66,9 +68,9 @@ class Task:
 
 
 def answers(system: str, task: Task, views: Mapping[str, Labelled], context: Context) -> Answers:
-    """Return a system's answers: ``nights``, ``gbm``, ``salt`` (trees that read SALT3's fit too), or several, averaged.
+    """Return a system's answers: ``nights``, ``gbm``, ``salt`` (trees that read SALT3's fit too), ``fit`` (only that).
 
-    Several are named with a plus between them.
+    Several, with a plus between them, are averaged.
     """
     each = [_one(member, task, views, context) for member in system.split("+")]
     return {key: np.mean([one[key] for one in each], axis=0) for key in each[0]}
@@ -154,9 +156,10 @@ def _kept(member: str, task: Task, views: Mapping[str, Labelled], cache: Path) -
 def _made(member: str, task: Task, views: Mapping[str, Labelled], checkpoint: Path, context: Context) -> Answers:
     if member == "nights":
         return _network(task, views, checkpoint, context)
-    if member == "salt":
-        return _trees(task, views, partial(_curves_and_fits, boxes=task.boxes, cache=context.cache))
-    return _trees(task, views, _curves)
+    if member == "gbm":
+        return _trees(task, views, _curves, 1.0)
+    read = partial({"salt": _curves_and_fits, "fit": _fits}[member], boxes=task.boxes, cache=context.cache)
+    return _trees(task, views, read, SOME)
 
 
 def _network(task: Task, views: Mapping[str, Labelled], checkpoint: Path, context: Context) -> Answers:
@@ -184,20 +187,26 @@ def _epoch(task: Task, rng: Rng) -> Labelled:
     return replace(objects, curves=curves, host_z=np.where(objects.host_z > 0, np.maximum(z, 0.005), objects.host_z))
 
 
-def _trees(task: Task, views: Mapping[str, Labelled], read: Read) -> Answers:
+def _trees(task: Task, views: Mapping[str, Labelled], read: Read, share: float) -> Answers:
+    """Return answers of boosted trees, of which every split sees a ``share`` of the features."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     rng = np.random.default_rng((task.recipe.seed, 13))
     pool = task.pool
     if task.early:
         # Trees can't see an object cut afresh in every epoch: they see it whole and early.
-        pool = concatenated([pool, early(pool, by_night=False)])
+        pool = concatenated([pool, *(early(pool, by_night=by_night) for by_night in (False, True))])
     pool = pool.take(np.sort(rng.permutation(len(pool))[:GROWN_ON]))
     training, shown = read(pool), {view: read(objects) for view, objects in views.items()}
     out = {}
     for word in INPUTS:
         trees = HistGradientBoostingClassifier(
-            max_iter=TREES, learning_rate=0.08, max_leaf_nodes=24, l2_regularization=1.0, random_state=task.recipe.seed
+            max_iter=TREES,
+            learning_rate=0.08,
+            max_leaf_nodes=24,
+            l2_regularization=1.0,
+            max_features=share,
+            random_state=task.recipe.seed,
         )
         # scikit-learn refuses a column without a number: a band that the survey lacks.
         told = np.flatnonzero(np.isfinite(training[word]).any(axis=0))
@@ -213,7 +222,12 @@ def _curves(objects: Labelled) -> dict[str, Floats]:
     return {word: boosting.features(tensors, host) for word, host in INPUTS.items()}
 
 
-def _curves_and_fits(objects: Labelled, boxes: salt.Boxes, cache: Path) -> dict[str, Floats]:
+def _fits(objects: Labelled, boxes: salt.Boxes, cache: Path) -> dict[str, Floats]:
+    """Return what trees read of the fits of SALT3."""
     fits = salt.kept(objects.curves, objects.host_z, objects.host_z_err, boxes, cache)
-    of = {True: fits.host, False: fits.free}
-    return {word: np.concatenate((each, of[INPUTS[word]]), axis=1) for word, each in _curves(objects).items()}
+    return {word: fits.all if host else fits.free for word, host in INPUTS.items()}
+
+
+def _curves_and_fits(objects: Labelled, boxes: salt.Boxes, cache: Path) -> dict[str, Floats]:
+    fits = _fits(objects, boxes, cache)
+    return {word: np.concatenate((each, fits[word]), axis=1) for word, each in _curves(objects).items()}
