@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.core.bands import SURVEYS
-from broker.core.batch import Floats, Ints, Kind, LightCurves
+from broker.core.batch import Ints, Kind, LightCurves
 from broker.core.taxonomy import CLASSES, COMMON, RARE
 from broker.models.transients import augment
 from broker.models.transients.data import Labelled
@@ -29,9 +29,9 @@ AIM = 22_000
 """Curves that are made, as many ordinary as warped, in rounds of as many of each as there are objects."""
 WHOLE_SHARE = 0.4
 """Curves that stay whole; the others are cut at one of their alerts, so that the judge knows young ones."""
-OTHERS, THEIR_WEIGHT = 0.5, 0.3
-"""Curves of other ordinary classes, where there are any, for each ordinary curve of a supernova, and what each counts:
-enough to know them by, and few enough that telling supernovae apart stays the judge's business."""
+OTHERS = 0.15
+"""Curves of other ordinary classes, where there are any, for each ordinary curve of a supernova: enough to know them
+by, and so few that telling supernovae apart stays the judge's business."""
 CADENCE = (
     *("log_points", "log_detections", "detected_fraction", "limit_fraction", "log_history_d", "log_quiet_d"),
     *("log_since_detection_d", "log_longest_gap_d", "log_likelihood", "points_", "detections_"),
@@ -83,13 +83,10 @@ class Exposures:
     ----------
     tensors : Tensors
     warped : (N,) bool
-    weight : (N,) float64
-        What each counts in training.
     """
 
     tensors: Tensors
     warped: NDArray[np.bool_]
-    weight: Floats
 
 
 def make(objects: Labelled, task: Task) -> Exposures:
@@ -102,21 +99,21 @@ def make(objects: Labelled, task: Task) -> Exposures:
     others = objects.take(np.flatnonzero(~common & ~member(objects.label, RARE)))
     objects = objects.take(np.flatnonzero(common))
     rounds = max(1, round(AIM / (2 * len(objects))))
-    parts: list[tuple[Tensors, bool, float]] = []
+    parts: list[tuple[Tensors, bool]] = []
     for done in range(rounds):
         curves, z, z_err = VERSION_OF[task.survey](objects, WHOLE, rng)
         usable = np.flatnonzero(np.isfinite(augment.last_detection(curves)))
         host = Host(objects.label[usable], z[usable], z_err[usable])
         known = Known.of(task.survey, curves.take(usable))
         for warped, whole in itertools.product((False, True), (True, False)):
-            parts.append((_one_kind(known, host, warped, whole, rng), warped, 1.0))
+            parts.append((_one_kind(known, host, warped, whole, rng), warped))
         if len(others):
             for tensors in _others(others, task.survey, round(OTHERS * len(usable)), rng):
-                parts.append((tensors, False, THEIR_WEIGHT))
+                parts.append((tensors, False))
         task.show("ordinary and warped curves", done + 1, rounds)
-    joined = Tensors(*(np.concatenate([getattr(t, name) for t, _, _ in parts]) for name in ALWAYS))
-    kind, weight = (np.repeat([part[k] for part in parts], [len(part[0]) for part in parts]) for k in (1, 2))
-    return Exposures(joined if task.host else without_host(joined), kind, weight)
+    joined = Tensors(*(np.concatenate([getattr(t, name) for t, _ in parts]) for name in ALWAYS))
+    kind = np.repeat([warped for _, warped in parts], [len(tensors) for tensors, _ in parts])
+    return Exposures(joined if task.host else without_host(joined), kind)
 
 
 def member(label: Ints, classes: frozenset[int]) -> NDArray[np.bool_]:
@@ -133,16 +130,15 @@ def train(exposures: Exposures, task: Task) -> Boosted:
     inputs[:, [k for k, name in enumerate(task.scalars) if name.startswith(CADENCE)]] = 0.0
     # scikit-learn stumbles over a column without a number.
     inputs[:, np.isnan(inputs).all(axis=0)] = 0.0
-    total = np.bincount(exposures.warped, exposures.weight)
-    weight = exposures.weight * (total.mean() / total)[exposures.warped.astype(np.int64)]
     fitted = HistGradientBoostingClassifier(
         max_iter=TREES,
         learning_rate=RATE,
         max_leaf_nodes=LEAVES,
         l2_regularization=SHRINK,
+        class_weight="balanced",
         early_stopping=False,
         random_state=task.seed,
-    ).fit(inputs, exposures.warped, sample_weight=weight)
+    ).fit(inputs, exposures.warped)
     return Boosted.from_sklearn(fitted)
 
 

@@ -59,7 +59,7 @@ def simulated(cadences: Labelled, copies: int, task: Task, stream: int) -> Galax
     """Return new galaxies, so many for each cadence, of which half change their state; ``stream`` is of the numbers."""
     rng = np.random.default_rng((task.seed, stream, 17))
     rows = np.tile(np.arange(len(cadences)), copies)
-    changing = rng.random(len(rows)) < 0.5
+    changing = rng.permutation(np.arange(len(rows)) % 2 == 0)
     curves = drw.observe(cadences.curves.take(rows), task.survey, changing, rng)
     drawn = replace(cadences.take(rows), curves=curves, object_id=np.arange(len(rows)))
     made = strange.usable(examples.make(task.survey, drawn, task.seed, task.show))
@@ -68,6 +68,6 @@ def simulated(cadences: Labelled, copies: int, task: Task, stream: int) -> Galax
 
 def fit(known: Galaxies, task: Task, name: str) -> Fitted:
     """Return models and ranks: the judge of both kinds, everything else of ordinary galaxies alone."""
-    judge = exposure.train(Exposures(known.examples.tensors, known.changing, np.ones(len(known.changing))), task)
+    judge = exposure.train(Exposures(known.examples.tensors, known.changing), task)
     ordinary = known.ordinary
     return strange.around(judge, ordinary, ordinary.tensors, task, name)

@@ -45,10 +45,13 @@ def test_half_of_the_galaxies_change_and_versions_of_one_agree(halves: tuple[Gal
         assert len(some.ordinary) == (~some.changing).sum()
 
 
-def test_a_judge_knows_galaxies_that_it_has_not_seen(halves: tuple[Galaxies, Galaxies], tmp_path: Path) -> None:
+def test_a_judge_knows_galaxies_that_it_has_not_seen(
+    halves: tuple[Galaxies, Galaxies], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exposure, "TREES", 20)
     known, judged = halves
     task = Task("lsst", 0, 1, tmp_path, quiet)
-    seen = exposure.Exposures(known.examples.tensors, known.changing, np.ones(len(known.changing)))
+    seen = exposure.Exposures(known.examples.tensors, known.changing)
     score = exposure.train(seen, task).score(judge_inputs(judged.examples.tensors))
     whole = judged.examples.version == 0
     assert area_under_curve(score[whole], judged.changing[whole]) > 0.8

@@ -116,6 +116,7 @@ def test_exposures_come_of_the_given_objects_alone(
     ordinary = objects.take(np.flatnonzero(exposure.member(objects.label, COMMON)))
     assert not exposure.member(ordinary.label, RARE).any()
     monkeypatch.setattr(exposure, "AIM", 80)
+    monkeypatch.setattr(exposure, "TREES", 10)
     task = Task("lsst", 0, 1, tmp_path, quiet)
     made, again = (exposure.make(ordinary, task) for _ in range(2))
     np.testing.assert_array_equal(made.tensors.series, again.tensors.series)
@@ -133,12 +134,16 @@ def everything(labelled: MakeLabelled, tmp_path_factory: pytest.TempPathFactory)
         return exposure.make(labelled(90), task), task
 
 
-def test_other_ordinary_classes_are_ordinary_and_count_less(everything: tuple[exposure.Exposures, Task]) -> None:
-    made, _ = everything
-    others = made.weight < 1.0
-    assert others.any()
-    assert not made.warped[others].any()
-    assert set(made.weight) == {1.0, exposure.THEIR_WEIGHT}
+def test_other_ordinary_classes_are_ordinary_and_few(
+    everything: tuple[exposure.Exposures, Task], labelled: MakeLabelled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, task = everything
+    objects = labelled(90)
+    monkeypatch.setattr(exposure, "AIM", 80)
+    alone = exposure.make(objects.take(np.flatnonzero(exposure.member(objects.label, COMMON))), task)
+    more = (~made.warped).sum() - (~alone.warped).sum()
+    assert 0 < more < (~alone.warped).sum()
+    assert abs(int(made.warped.sum()) - int(alone.warped.sum())) < 0.1 * alone.warped.sum()
 
 
 def test_the_judge_reads_no_cadence(everything: tuple[exposure.Exposures, Task]) -> None:

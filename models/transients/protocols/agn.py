@@ -58,8 +58,7 @@ def run(unit: Unit, context: Context) -> Result:
 def _judge(known: Galaxies, task: Task, name: str) -> Score:
     """Return the ln odds of trees that learned changing and ordinary galaxies apart: what ships."""
     del name
-    weight = np.ones(len(known.changing))
-    judge = exposure.train(exposure.Exposures(known.examples.tensors, known.changing, weight), task)
+    judge = exposure.train(exposure.Exposures(known.examples.tensors, known.changing), task)
     return lambda tensors: judge.score(judge_inputs(tensors))
 
 
