@@ -20,7 +20,7 @@ from broker.core.errors import TocsinError
 from broker.core.taxonomy import CLASSES
 from broker.core.units import NJY_ZERO_POINT
 from broker.models.networks import class_of, reads
-from broker.models.transients import beginnings, calibrate, data, evaluate, examples, raw, strange, train
+from broker.models.transients import beginnings, calibrate, data, evaluate, examples, galaxies, raw, strange, train
 from broker.models.transients.data import Labelled
 from broker.models.transients.examples import Examples
 from broker.models.transients.exposure import Task
@@ -44,7 +44,9 @@ SIMULATED = ("ztf",)
 """Surveys whose objects can be as many as one likes: a fifth is held out, and the very weights that it judges ship."""
 HIDE_HOST = {"lsst": 0.5, "ztf": 0.75}
 """Share of examples whose redshift is hidden: few of ZTF's objects have one."""
+GALAXIES = "lsst-agn-anomaly"
 DATA = {
+    GALAXIES: "simulated: damped random walks at the visits and with the errors of PLAsTiCC's active galaxies",
     "lsst": "PLAsTiCC training set (7,848 objects), from the PyPI wheel snmachine 2.0.0.post3",
     "ztf": "simulated for ZTF: PLAsTiCC supernovae (snmachine 2.0.0.post3) brought nearer, SALT3-F22 (jax-bandflux"
     " 1.0.0), transients of the Bright Transient Survey's half-times, variables; cadence and depth of real pointings",
@@ -57,6 +59,7 @@ MODELS = {
     "lsst-transformer": ("lsst", "transformer", "Transformer classifier for Rubin alerts"),
     "lsst-supernnova": ("lsst", "supernnova", "Recurrent classifier of raw observations for Rubin alerts"),
     "lsst-anomaly": ("lsst", "vrae", "Judge exposed to warped curves, VRAE and isolation forest for Rubin alerts"),
+    GALAXIES: ("lsst", "vrae", "Judge of active galaxies that change their state, VRAE and isolation forest for Rubin"),
     "ztf-gru": ("ztf", "gru", "Recurrent classifier for ZTF alerts"),
     "ztf-transformer": ("ztf", "transformer", "Transformer classifier for ZTF alerts"),
     "ztf-anomaly": ("ztf", "vrae", "Judge exposed to warped curves, VRAE and isolation forest for ZTF alerts"),
@@ -123,7 +126,7 @@ def run(name: str, options: Options, show: Show) -> Card:
 def _anomaly(name: str, options: Options, objects: Labelled, show: Show) -> tuple[Card, bytes]:
     begun = time.monotonic()
     task = Task(MODELS[name][0], options.seed, options.epochs, _folder(name, options), show)
-    outcome = strange.run(objects, task)
+    outcome = (galaxies if name == GALAXIES else strange).run(objects, task)
     card = _card(name, options, outcome.known, outcome.config, outcome.metrics, time.monotonic() - begun)
     return card.model_copy(update={"forest_inputs": outcome.inputs}), save(outcome.tensors)
 
@@ -234,7 +237,7 @@ def _card(
         calibration=calibrate.UNCALIBRATED,
         forest_inputs=(),
         training=Training(
-            data=DATA[survey],
+            data=DATA.get(name, DATA[survey]),
             licence=DATA_LICENCE + (", MIT (SALT3 in jax-bandflux)" if survey == "ztf" else ""),
             command=f"tocsin train {name} --seed {options.seed} --epochs {epochs} --folds {options.folds}",
             date=datetime.now(UTC).date().isoformat(),

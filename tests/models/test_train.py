@@ -159,6 +159,7 @@ def test_the_anomaly_score_sees_no_rare_object(
 ) -> None:
     """Whatever rare objects look like, judge, forest and ranks stay the same."""
     monkeypatch.setattr(exposure, "AIM", 60)
+    monkeypatch.setattr(exposure, "TREES", 10)
     fitted = []
     objects = labelled(42)
     for k, factor in enumerate((1.0, -3.0)):
@@ -176,12 +177,13 @@ def test_the_anomaly_score_sees_no_rare_object(
     np.testing.assert_array_equal(fitted[0].ranks.combined, fitted[1].ranks.combined)
 
 
-@pytest.mark.parametrize("name", ["lsst-gru", "lsst-supernnova", "lsst-anomaly"])
+@pytest.mark.parametrize("name", ["lsst-gru", "lsst-supernnova", "lsst-anomaly", "lsst-agn-anomaly"])
 def test_train_writes_a_model_that_loads(
     name: str, labelled: MakeLabelled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("broker.models.transients.data.load", lambda _: labelled(70))
     monkeypatch.setattr(exposure, "AIM", 60)
+    monkeypatch.setattr(exposure, "TREES", 10)
     options = recipes.Options(tmp_path, tmp_path / "cache", tmp_path / "models", epochs=1, folds=2)
     card = recipes.run(name, options, quiet)
     assert card.metrics
