@@ -40,7 +40,7 @@ LEVELS = np.concatenate((np.linspace(0.0, 0.99, 199), [0.9925, 0.995, 0.9975, 0.
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """What the parts of the score are among the reference set, the ordinary curves that it was fitted on.
+    """What the parts of the score are among a reference set: the ordinary alerts of a night, in the mix of its classes.
 
     Attributes
     ----------
@@ -156,7 +156,10 @@ class Anomaly:
 
 
 def judge_inputs(tensors: Tensors) -> NDArray[np.float32]:
-    """Return what the judge reads (A, S + F): every scalar, NaN where unknown, and the shape around the peak."""
+    """Return what the judge may read (A, S + F): every scalar, NaN where unknown, and the shape around the peak.
+
+    Its trees read no cadence: in training those scalars do not vary (`broker.models.transients.exposure.CADENCE`).
+    """
     return np.concatenate((tensors.scalars, shape.of_tensors(tensors)), axis=1)
 
 
