@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from broker.core.batch import Floats, Ints
-from broker.models.transients import nights, salt, vary
+from broker.models.transients import dense, nights, salt, vary
 from broker.models.transients.augment import Rng
 from broker.models.transients.data import Labelled
 from broker.models.transients.evaluate import area_under_curve, confusion
@@ -37,6 +37,8 @@ Answers = dict[str, Floats]
 """``view.input`` (as ``whole.host_z``) to probabilities (n, 3)."""
 Read = Callable[[Labelled], dict[str, Floats]]
 """Returns features (n, F) for each of `INPUTS`."""
+Learn = Callable[[Floats, Ints, int], Callable[[Floats], Floats]]
+"""From features (n, F), classes (n,) and a seed to a function of features that returns probabilities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +70,10 @@ class Task:
 
 
 def answers(system: str, task: Task, views: Mapping[str, Labelled], context: Context) -> Answers:
-    """Return a system's answers: ``nights``, ``gbm``, ``salt`` (trees that read SALT3's fit too), ``fit`` (only that).
+    """Return a system's answers; those of several with a plus between them are averaged.
 
-    Several, with a plus between them, are averaged.
+    ``nights`` is the network of raw nights, ``gbm`` trees on features of the Gaussian process, ``salt`` trees that read
+    SALT3's fit too, ``fit`` trees that read only that; ``dense`` is a network that reads what ``salt`` reads.
     """
     each = [_one(member, task, views, context) for member in system.split("+")]
     return {key: np.mean([one[key] for one in each], axis=0) for key in each[0]}
@@ -156,10 +159,14 @@ def _kept(member: str, task: Task, views: Mapping[str, Labelled], cache: Path) -
 def _made(member: str, task: Task, views: Mapping[str, Labelled], checkpoint: Path, context: Context) -> Answers:
     if member == "nights":
         return _network(task, views, checkpoint, context)
-    if member == "gbm":
-        return _trees(task, views, _curves, 1.0)
-    read = partial({"salt": _curves_and_fits, "fit": _fits}[member], boxes=task.boxes, cache=context.cache)
-    return _trees(task, views, read, SOME)
+    fits, both = (partial(read, boxes=task.boxes, cache=context.cache) for read in (_fits, _curves_and_fits))
+    kinds: dict[str, tuple[Read, Learn]] = {
+        "gbm": (_curves, partial(_trees, share=1.0)),
+        "salt": (both, partial(_trees, share=SOME)),
+        "fit": (fits, partial(_trees, share=SOME)),
+        "dense": (both, _dense),
+    }
+    return _learnt(task, views, *kinds[member])
 
 
 def _network(task: Task, views: Mapping[str, Labelled], checkpoint: Path, context: Context) -> Answers:
@@ -187,33 +194,43 @@ def _epoch(task: Task, rng: Rng) -> Labelled:
     return replace(objects, curves=curves, host_z=np.where(objects.host_z > 0, np.maximum(z, 0.005), objects.host_z))
 
 
-def _trees(task: Task, views: Mapping[str, Labelled], read: Read, share: float) -> Answers:
-    """Return answers of boosted trees, of which every split sees a ``share`` of the features."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
+def _learnt(task: Task, views: Mapping[str, Labelled], read: Read, learn: Learn) -> Answers:
+    """Return the answers of what ``learn`` makes of the features that ``read`` returns."""
     rng = np.random.default_rng((task.recipe.seed, 13))
     pool = task.pool
     if task.early:
-        # Trees can't see an object cut afresh in every epoch: they see it whole and early.
+        # What reads features can't see an object cut afresh in every epoch: it sees it whole and early.
         pool = concatenated([pool, *(early(pool, by_night=by_night) for by_night in (False, True))])
     pool = pool.take(np.sort(rng.permutation(len(pool))[:GROWN_ON]))
     training, shown = read(pool), {view: read(objects) for view, objects in views.items()}
-    out = {}
+    out: Answers = {}
     for word in INPUTS:
-        trees = HistGradientBoostingClassifier(
-            max_iter=TREES,
-            learning_rate=0.08,
-            max_leaf_nodes=24,
-            l2_regularization=1.0,
-            max_features=share,
-            random_state=task.recipe.seed,
-        )
-        # scikit-learn refuses a column without a number: a band that the survey lacks.
-        told = np.flatnonzero(np.isfinite(training[word]).any(axis=0))
-        trees.fit(training[word][:, told], pool.label)
-        for view, features in shown.items():
-            out[f"{view}.{word}"] = trees.predict_proba(features[word][:, told])
+        predict = learn(training[word], pool.label, task.recipe.seed)
+        out |= {f"{view}.{word}": predict(features[word]) for view, features in shown.items()}
     return out
+
+
+def _trees(features: Floats, label: Ints, seed: int, share: float) -> Callable[[Floats], Floats]:
+    """Grow boosted trees, of which every split sees a ``share`` of the features."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    trees = HistGradientBoostingClassifier(
+        max_iter=TREES,
+        learning_rate=0.08,
+        max_leaf_nodes=24,
+        l2_regularization=1.0,
+        max_features=share,
+        random_state=seed,
+    )
+    # scikit-learn refuses a column without a number: a band that the survey lacks.
+    told = np.flatnonzero(np.isfinite(features).any(axis=0))
+    trees.fit(features[:, told], label)
+    return lambda shown: np.asarray(trees.predict_proba(shown[:, told]))
+
+
+def _dense(features: Floats, label: Ints, seed: int) -> Callable[[Floats], Floats]:
+    torch.set_num_threads(1)
+    return dense.fit(features, label, dense.Recipe(seed=seed)).predict
 
 
 def _curves(objects: Labelled) -> dict[str, Floats]:
