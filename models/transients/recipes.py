@@ -38,7 +38,7 @@ FOLDS = 5
 EPOCHS = {"gru": 16, "transformer": 12, "supernnova": 12, "vrae": strange.EPOCHS}
 BESIDE: dict[str, dict[str, Any]] = {"supernnova": {"perturb": "truncate", "share": 0.25, "batch": 128, "rate": 3e-3}}
 """Network to fields of its `Recipe` that are not the usual ones."""
-SAME_AS = {"lsst-gru": "gru-early", "lsst-transformer": "transformer-early"}
+SAME_AS = {"lsst-gru": "gru-early", "lsst-transformer": "transformer"}
 """Model to the row of protocol D whose recipe it has: with equal seeds the folds' networks are the same, and shared."""
 SIMULATED = ("ztf",)
 """Surveys whose objects can be as many as one likes: a fifth is held out, and the very weights that it judges ship."""

@@ -19,6 +19,7 @@ def drawn(folder: Path) -> dict[str, bytes]:
     plots.roc(folder / "roc.svg", {"a": (x, x**0.5)})
     plots.ranking(folder / "ranking.svg", {"a": (x, x**0.5), "b": (x, x)})
     plots.errors(folder / "errors.svg", {"a": x, "b": x**2})
+    plots.labelled(folder / "labelled.svg", {"a": (0.1, 0.5), "b": (2.0, 0.7)}, ("ms", "loss"))
     curve = plots.Curve("one", ("g", "r"), {"g": rng.random((3, 5))}, x, rng.random((2, 20)), rng.random((2, 20)))
     plots.gp_examples(folder / "gp.svg", [curve] * 4)
     return {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -26,7 +27,7 @@ def drawn(folder: Path) -> dict[str, bytes]:
 
 def test_plots_are_small_and_the_same_each_time(tmp_path: Path) -> None:
     first = drawn(tmp_path)
-    assert len(first) == 7
+    assert len(first) == 8
     for name, data in first.items():
         assert len(data) < 60_000, name
         assert b"<dc:date>" not in data

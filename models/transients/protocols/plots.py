@@ -121,6 +121,18 @@ def errors(path: Path, series: Mapping[str, ArrayLike]) -> None:
         axes.legend(fontsize=8)
 
 
+def labelled(path: Path, points: Mapping[str, tuple[float, float]], axes_labels: tuple[str, str]) -> None:
+    """Draw a point (x, y) per name, with its name beside it; x is drawn as a logarithm."""
+    with _axes(path, (5.6, 4.0)) as axes:
+        for k, (name, (x, y)) in enumerate(points.items()):
+            axes.plot([x], [y], marker=MARKERS[k % len(MARKERS)], markersize=5, color=COLOURS[k % len(COLOURS)])
+            axes.annotate(name, (x, y), xytext=(5, 3), textcoords="offset points", fontsize=8)
+        axes.set_xscale("log")
+        axes.margins(x=0.15)
+        axes.set_xlabel(axes_labels[0])
+        axes.set_ylabel(axes_labels[1])
+
+
 def gp_examples(path: Path, curves: Sequence[Curve], columns: int = 2) -> None:
     """Draw light curves with their interpolation: points with errors, mean and one standard deviation per band."""
     rows = -(-len(curves) // columns)

@@ -28,10 +28,13 @@ from broker.score.tensors import build
 from broker.score.window import GridRule, request
 
 SEED = plasticc.SEED
+PARTS = (0,)
+"""One of the five folds: the spread over folds of the deployed networks is in protocol D."""
 SIMULATED_EACH, SIMULATED_VERSIONS = 400, 2
 """Simulated objects of a class; alerts of each."""
 TIMED = 256
 """Alerts of the batch whose time is told."""
+DRAWN = ("flat_log_loss.no_host_z", "ms_per_alert")
 CPU = torch.device("cpu")
 
 
@@ -42,7 +45,7 @@ class System:
     Attributes
     ----------
     recipe : Recipe
-        Short trainings, on a share of the examples: rows to compare, not models to deploy.
+        One for all, nothing tuned: rows to compare, not models to deploy.
     simulated : int
         Epochs on simulated curves before; 0 for none.
     """
@@ -52,24 +55,24 @@ class System:
 
 
 SHORT = Recipe("", epochs=6, batch=128, rate=3e-3, share=0.25)
+LONG = replace(SHORT, epochs=8, share=1.0)
 SYSTEMS = {
-    "lstm": System(replace(SHORT, network="lstm")),
-    "moss": System(replace(SHORT, network="phased", perturb="moss")),
-    "supernnova": System(replace(SHORT, network="supernnova", perturb="truncate")),
-    "focal": System(replace(SHORT, network="gru", focal=2.0)),
-    "plain": System(replace(SHORT, network="gru")),
-    "t2": System(replace(SHORT, network="t2", rate=6e-3)),
+    "lstm": System(replace(LONG, network="lstm")),
+    "moss": System(replace(LONG, network="phased", perturb="moss")),
+    "supernnova": System(replace(LONG, network="supernnova", perturb="truncate")),
+    "focal": System(replace(members.RECIPES["gru"], focal=2.0)),
+    "t2": System(replace(LONG, network="t2", rate=6e-3)),
     "timemod": System(replace(SHORT, network="timemod"), simulated=4),
     "timemod-real": System(replace(SHORT, network="timemod")),
 }
-"""Row to what is trained. ``plain`` is ``focal`` without its loss, ``timemod-real`` has no simulations."""
+"""Row to what is trained. ``focal`` is ``gru`` but for its loss, ``timemod-real`` has no simulations."""
 DEPLOYED = ("gru", "transformer", "average")
 """Rows of protocol D, trained in full."""
 
 
 def units(row: str) -> tuple[Unit, ...]:
-    """Return the five folds of a row."""
-    return tuple(Unit("systems", row, SEED, part) for part in range(members.FOLDS))
+    """Return the folds of a row that are judged."""
+    return tuple(Unit("systems", row, SEED, part) for part in PARTS)
 
 
 def run(unit: Unit, context: Context) -> Result:
@@ -176,32 +179,39 @@ def _ms(network: Any, held: Examples) -> float:
 
 
 def draw(found: Mapping[Unit, Result], folder: Path) -> list[tuple[str, str]]:
-    """Draw the confusion of the best row without the host's redshift."""
-    losses = {
-        row: float(np.mean([r["metrics"]["flat_log_loss.no_host_z"] for u, r in found.items() if u.row == row]))
-        for row in {unit.row for unit in found} & set(SYSTEMS)
+    """Draw losses against times, and the confusion of the best row without the host's redshift."""
+    mean = {
+        row: {name: float(np.mean([r["metrics"][name] for u, r in found.items() if u.row == row])) for name in DRAWN}
+        for row in dict.fromkeys(unit.row for unit in found)
     }
+    plots.labelled(
+        folder / "cost.svg",
+        {row: (figures[DRAWN[1]], figures[DRAWN[0]]) for row, figures in mean.items()},
+        ("milliseconds per alert", "flat log loss, no host z"),
+    )
+    out = [("cost.svg", "What a row loses without the host's redshift, and what its answer costs")]
+    losses = {row: figures[DRAWN[0]] for row, figures in mean.items() if row in SYSTEMS}
     if not losses:
-        return []
+        return out
     best = min(losses, key=lambda row: losses[row])
-    mine = [result for unit, result in found.items() if unit.row == best]
-    counts = np.sum([result["curves"]["confusion.no_host_z"] for result in mine], axis=0)
+    counts = np.sum([r["curves"]["confusion.no_host_z"] for u, r in found.items() if u.row == best], axis=0)
     plots.confusion(folder / "confusion.svg", counts, plasticc.SHORT)
-    return [("confusion.svg", f"Confusion of {best}, the best of the review's systems here, no host z")]
+    return [*out, ("confusion.svg", f"Confusion of {best}, the best of the review's systems here, no host z")]
 
 
 PROTOCOL = Protocol(
     name="systems",
-    title="Systems of the review, on protocol D's folds",
+    title="Systems of the review, on a fold of protocol D",
     about=(
         "Each published system as near as the broker's tensors allow; the head of its file in models/networks tells "
-        "what differs. Short trainings: six epochs, each of a quarter of the examples (t2: at the higher rate that its "
-        "paper found), nothing tuned. ``moss`` is the phased LSTM with noise, lost nights, time "
-        "shifts and cuts; ``focal`` is our small GRU with the focal loss, γ = 2, ``plain`` the same without it; "
-        "``timemod`` trains four epochs on simulated transients first, ``timemod-real`` does not. ``gru``, "
-        "``transformer`` and ``average`` are the deployed networks, trained in full as in protocol D. Milliseconds are "
-        "of one core in batches of 256 and without the making of the inputs, which for epochs is 0.01 ms and for the "
-        "grid a Gaussian process; training seconds are of the processor."
+        "what differs. One fold of five, so no spread: over the folds ``gru`` has a standard deviation of 0.02 with "
+        "host z and 0.04 without. Nothing is tuned: eight epochs of all examples (t2: at the higher rate that its paper "
+        "found). ``moss`` is the phased LSTM with noise, lost nights, time shifts and cuts; ``focal`` is ``gru`` with "
+        "the focal loss, γ = 2, all else equal; ``timemod`` trains four epochs on simulated transients and then, like "
+        "``timemod-real``, which saw none of them, six epochs of a quarter of the examples: compare these two with "
+        "each other. ``gru``, ``transformer`` and ``average`` are the deployed networks, as in protocol D. "
+        "Milliseconds are of one core in batches of 256 and without the making of the inputs, which for epochs is "
+        "0.01 ms and for the grid a Gaussian process; training seconds are of the processor, where others ran beside."
     ),
     columns=(
         Column("flat_log_loss.host_z", "flat log loss, host z", "0.507 (t2), 0.473 (t2, later)"),

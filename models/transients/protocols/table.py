@@ -74,7 +74,7 @@ def _cell(column: Column, made: Figure | None) -> str:
     if made is None:
         return "–"
     percent = "%" in column.goal or "%" in column.published
-    scale, digits = (100.0, 1) if percent else (1.0, 3)
+    scale, digits = (100.0, 1) if percent else (1.0, 3 if abs(made.mean) < 1000.0 else 0)
     text = f"{made.mean * scale:.{digits}f}"
     text += f" ± {made.sd * scale:.{digits}f}" if made.n > 1 else ""
     text += " %" if percent else ""
