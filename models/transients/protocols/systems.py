@@ -205,8 +205,8 @@ PROTOCOL = Protocol(
     about=(
         "Each published system as near as the broker's tensors allow; the head of its file in models/networks tells "
         "what differs. One fold of five, so no spread: over the folds ``gru`` has a standard deviation of 0.02 with "
-        "host z and 0.04 without. Nothing is tuned: eight epochs of all examples (t2: at the higher rate that its paper "
-        "found). ``moss`` is the phased LSTM with noise, lost nights, time shifts and cuts; ``focal`` is ``gru`` with "
+        "host z and 0.04 without. Nothing is tuned: eight epochs of all examples (t2: at its paper's higher rate). "
+        "``moss`` is the phased LSTM with noise, lost nights, time shifts and cuts; ``focal`` is ``gru`` with "
         "the focal loss, γ = 2, all else equal; ``timemod`` trains four epochs on simulated transients and then, like "
         "``timemod-real``, which saw none of them, six epochs of a quarter of the examples: compare these two with "
         "each other. ``gru``, ``transformer`` and ``average`` are the deployed networks, as in protocol D. "
