@@ -111,6 +111,12 @@ _DATA = (
     "a detection from 5 sigma on. True redshift, template and time of the peak are never read. One network answers "
     "with and without the redshift: it is hidden from half of the training examples. Ia against the rest at p = 1/2. "
 )
+_READ = (
+    "``nights`` is a Transformer on raw nights, ``gbm`` trees on features of the Gaussian process. ``salt`` are trees "
+    "that read besides how SALT3 fits each curve, at the host's redshift and at any (Lochner et al. 2016 did so with "
+    "SALT2): the challenge's Ia were simulated with SALT2 and MLCS2k2, SALT3 was trained on real ones, and nothing of "
+    "it is fitted here. ``dense`` is a small network on the same features. "
+)
 _WORDS = {"whole.host_z": "whole curves, host z", "whole.no_host_z": "whole curves, no host z"}
 _SIX = {"six_nights.host_z": "first six nights with S/N > 4, host z"}
 
@@ -118,10 +124,12 @@ A = Protocol(
     name="A",
     title="SPCC, five random halves: Ia against the rest, and three classes",
     about=_DATA
+    + _READ
     + (
         "Trained on a random half, judged on the other, five times. Early: everything up to the sixth point with "
-        "S/N > 4 (in any band), and, more than that, to the end of the sixth night that has one. Choices were made on "
-        "split 0 of seed 0; these are the splits of seed 1."
+        "S/N > 4 (in any band), and, more than that, to the end of the sixth night that has one; who reads features "
+        "trained on objects cut so and on whole ones. Choices were made on split 0 of seed 0; these are the splits of "
+        "seed 1."
     ),
     columns=(
         Column("accuracy.whole.host_z", "accuracy, host z", "0.948 (Charnock & Moss 2017)", "≥ 0.975"),
@@ -174,6 +182,7 @@ C = Protocol(
     name="C",
     title="SPCC, 1,103 drawn at random to the rest",
     about=_DATA
+    + _READ
     + (
         "Trained on 1,103 objects drawn at random, judged on the others, three times. The rows called again look at "
         "the same objects anew, with another's visits and noise, at their own redshift or a little farther."
