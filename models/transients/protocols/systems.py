@@ -66,8 +66,8 @@ SYSTEMS = {
     "timemod-real": System(replace(SHORT, network="timemod")),
 }
 """Row to what is trained. ``focal`` is ``gru`` but for its loss, ``timemod-real`` has no simulations."""
-DEPLOYED = ("gru", "transformer", "average")
-"""Rows of protocol D, trained in full."""
+OF_D = ("gru", "gru-early", "transformer", members.SHIPS)
+"""Rows of protocol D."""
 
 
 def units(row: str) -> tuple[Unit, ...]:
@@ -79,13 +79,13 @@ def run(unit: Unit, context: Context) -> Result:
     """Train without one fold and judge on its objects' whole curves."""
     begun = time.monotonic()
     parts = members.split(unit.seed, context)
-    each, cost = _deployed(unit, parts, context) if unit.row in DEPLOYED else _system(unit, parts, context)
+    each, cost = _of_d(unit, parts, context) if unit.row in OF_D else _system(unit, parts, context)
     label = parts.held(unit.part).label
     result = plasticc.judged(each, label, f"tocsin evaluate systems --row {unit.row}", time.monotonic() - begun)
     return {**result, "metrics": {**result["metrics"], **cost}}
 
 
-def _deployed(unit: Unit, parts: members.Split, context: Context) -> tuple[dict[str, Any], dict[str, float]]:
+def _of_d(unit: Unit, parts: members.Split, context: Context) -> tuple[dict[str, Any], dict[str, float]]:
     held = parts.held(unit.part)
     each = {
         name: members.heads(unit.row, parts, unit.part, held, host, context) for name, host in plasticc.INPUTS.items()
@@ -209,7 +209,7 @@ PROTOCOL = Protocol(
         "``moss`` is the phased LSTM with noise, lost nights, time shifts and cuts; ``focal`` is ``gru`` with "
         "the focal loss, γ = 2, all else equal; ``timemod`` trains four epochs on simulated transients and then, like "
         "``timemod-real``, which saw none of them, six epochs of a quarter of the examples: compare these two with "
-        "each other. ``gru``, ``transformer`` and ``average`` are the deployed networks, as in protocol D. "
+        "each other. ``gru``, ``gru-early``, ``transformer`` and ``average-early`` are those of protocol D. "
         "Milliseconds are of one core in batches of 256 and without the making of the inputs, which for epochs is "
         "0.01 ms and for the grid a Gaussian process; training seconds are of the processor, where others ran beside."
     ),
@@ -224,7 +224,7 @@ PROTOCOL = Protocol(
         Column("ms_per_alert", "ms per alert"),
         Column("weights", "weights"),
     ),
-    rows=(*SYSTEMS, *DEPLOYED),
+    rows=(*SYSTEMS, *OF_D),
     units=units,
     run=run,
     plots=draw,
