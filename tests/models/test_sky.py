@@ -115,7 +115,7 @@ def test_a_flare_is_over_within_hours() -> None:
 
 def form(n: int, **changes: object) -> observe.Form:
     no = np.zeros(n, dtype=bool)
-    parts: dict[str, object] = {"total": no, "unsigned": no, "silence": np.ones(n, dtype=np.int64)}
+    parts: dict[str, object] = {"total": no, "unsigned": no, "upward": no, "silence": np.ones(n, dtype=np.int64)}
     return observe.Form(**(parts | {"from_alert": no, "to_alert": no} | changes))  # type: ignore[arg-type]
 
 
@@ -130,6 +130,10 @@ def test_differences_have_both_signs_and_totals_none() -> None:
         seen = curves.kind == Kind.DETECTION
         negative = (curves.flux_njy[seen] < 0).mean()
         assert negative < 0.001 if whole else 0.2 < negative < 0.8
+    upward = form(n, upward=np.ones(n, bool))
+    curves = observe.observe(visits, total * scale, reference * scale, upward, rng())
+    assert (curves.flux_njy < 0).any()
+    assert (curves.flux_njy[curves.kind == Kind.DETECTION] > 0).all()
 
 
 def test_tables_of_stars_come_as_the_command_reads_them() -> None:

@@ -60,7 +60,7 @@ def test_a_packet_holds_thirty_days_and_nothing_later() -> None:
         assert told.mjd[-1] == 59040.0 + day
         assert told.mjd[0] == 59010.0 + day
     assert views["whole"][1] is curves
-    assert len(views["well_seen"][0]) == 1
+    assert len(sky.well_seen(objects)) == 1
 
 
 def test_only_what_is_detected_in_a_packet_is_judged() -> None:
@@ -68,10 +68,11 @@ def test_only_what_is_detected_in_a_packet_is_judged() -> None:
     kind = np.array([Kind.DETECTION, Kind.DETECTION, Kind.FORCED], np.int8)
     curves = LightCurves(np.array([0, 3]), mjd, np.ones(3), np.full(3, 0.1), np.zeros(3, np.int8), kind)
     one = np.zeros(1, np.int64)
-    views = sky.views(Labelled(curves, one, one, np.zeros(1), np.zeros(1), np.zeros(1)))
+    objects = Labelled(curves, one, one, np.zeros(1), np.zeros(1), np.zeros(1))
+    views = sky.views(objects)
     assert len(views["packet.20"][0]) == 1
     assert len(views["packet.40"][0]) == 0
-    assert len(views["well_seen"][0]) == 0
+    assert len(sky.well_seen(objects)) == 0
 
 
 def test_even_classes_find_what_the_mix_drowns() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,13 @@ from broker.models.transients.protocols import plots
 from broker.models.transients.protocols.unit import Column, Context, Protocol, Result, Unit
 from broker.models.transients.sky import simulate
 from broker.score.scorer import Scorer
+from broker.score.tensors import hide_host
 
 DAYS = (0, 2, 5, 10, 20, 40)
 """Days after the first detection at which an alert comes; its packet holds 30 days."""
 WELL_SEEN = 20
 """Detections of a curve that a table of real ones would hold: classified transients and catalogued stars are bright."""
-VIEWS = ("whole", "well_seen", *(f"packet.{day}" for day in DAYS))
+VIEWS = ("whole", *(f"packet.{day}" for day in DAYS))
 ROWS = {
     "average": ["ztf-gru", "ztf-transformer"],
     "ztf-gru": ["ztf-gru"],
@@ -37,6 +39,7 @@ SUPERNOVAE = ("snia", "snibc", "snii", "slsn", "tde")
 _COLUMN = simulate.COLUMN
 
 
+@lru_cache(maxsize=1)  # every row of the table looks at the same objects
 def unseen(seed: int, context: Context) -> Labelled:
     """Return objects simulated with another seed, their moved supernovae made of templates that were held out."""
     source = data.fetch(context.cache / "data") if context.data is None else context.data / "plasticc"
@@ -50,18 +53,21 @@ def unseen(seed: int, context: Context) -> Labelled:
 def views(objects: Labelled) -> dict[str, tuple[Labelled, LightCurves]]:
     """Return the objects and their light curves, whole and as the alert some days after the first detection has them.
 
-    An object is in a packet's view as long as it is detected in the 30 days that the packet holds, and well seen with
-    `WELL_SEEN` detections.
+    An object is in a packet's view as long as it is detected in the 30 days that the packet holds.
     """
-    seen = np.add.reduceat(objects.curves.kind == Kind.DETECTION, objects.curves.offsets[:-1], dtype=np.int64)
-    well = np.flatnonzero(seen >= WELL_SEEN)
-    out = {"whole": (objects, objects.curves), "well_seen": (objects.take(well), objects.curves.take(well))}
+    out = {"whole": (objects, objects.curves)}
     first = first_detection(objects.curves)
     for day in DAYS:
         curves = augment.as_packet(objects.curves, first + day, HISTORY_D["ztf"])
         rows = np.flatnonzero(np.isfinite(augment.last_detection(curves)))
         out[f"packet.{day}"] = (objects.take(rows), curves.take(rows))
     return out
+
+
+def well_seen(objects: Labelled) -> Labelled:
+    """Return the objects with `WELL_SEEN` detections."""
+    seen = np.add.reduceat(objects.curves.kind == Kind.DETECTION, objects.curves.offsets[:-1], dtype=np.int64)
+    return objects.take(np.flatnonzero(seen >= WELL_SEEN))
 
 
 def figures(scores: Scores, label: Ints) -> dict[str, float]:
@@ -108,12 +114,13 @@ def run(unit: Unit, context: Context) -> Result:
     scorer = Scorer.load("ztf", ROWS[unit.row], "ztf-anomaly", device="cpu")
     metrics: dict[str, float] = {}
     curves: dict[str, list[float]] = {}
-    for view, (objects, told) in views(unseen(unit.seed, context)).items():
-        label = objects.label
-        for inputs, host in (("no_host_z", False), ("host_z", True)):
-            z, err = (x if host else np.full(len(label), np.nan) for x in (objects.host_z, objects.host_z_err))
-            tensors = to_examples(told, "ztf", scorer.rule, z, err)
-            found = figures(scorer.answer(tensors, scorer.grid(told).n_detections), label)
+    every = unseen(unit.seed, context)
+    seen = {f"well_seen.{view}": each for view, each in views(well_seen(every)).items()}
+    for view, (objects, told) in (views(every) | seen).items():
+        known = to_examples(told, "ztf", scorer.rule, objects.host_z, objects.host_z_err)
+        hidden = replace(known, scalars=hide_host(known.scalars, np.ones(len(known), np.bool_)))
+        for inputs, tensors in (("no_host_z", hidden), ("host_z", known)):
+            found = figures(scorer.answer(tensors, scorer.grid(told).n_detections), objects.label)
             metrics |= {f"{name}.{inputs}.{view}": value for name, value in found.items()}
     for name in ("recall.snia", "recall.rrlyrae", "macro_f1", "anomaly_auc"):
         curves[name] = [metrics.get(f"{name}.no_host_z.packet.{day}", 0.5) for day in DAYS]
@@ -144,15 +151,20 @@ PROTOCOL = Protocol(
     " choice has seen; supernovae of PLAsTiCC among them come from templates that the training held out. The"
     " simulation is the one that the models are trained on: how far it is from the real sky, these figures do not say."
     " Whole curves, and packets of 30 days of the alert some days after the first detection. Recall is by the top class"
-    " of the probabilities at the published mix.",
+    " of the probabilities at the published mix. Well seen is what has 20 detections in all, as classified transients"
+    " and catalogued stars have; the others are as faint as the stream has them.",
     (
         Column("recall.snia.no_host_z.whole", "SN Ia recall, whole", "", "≥ 85 %"),
         Column("recall.snia.no_host_z.packet.10", "SN Ia recall, packet at +10 d", "", "≥ 85 %"),
         Column("recall.rrlyrae.no_host_z.whole", "RR Lyrae recall, whole", "", "≥ 90 %"),
-        Column("recall.rrlyrae.no_host_z.well_seen", "the same, 20 detections or more", "", "≥ 90 %"),
         Column("recall.rrlyrae.no_host_z.packet.20", "RR Lyrae recall, packet at +20 d", "", "≥ 90 %"),
         Column("macro_f1.no_host_z.whole", "macro F1, 5 classes, whole", "0.61 (Superphot+, real, other classes)", ""),
         Column("macro_f1_even.no_host_z.whole", "the same, --prior even", "", ""),
+        Column("recall.snia.no_host_z.well_seen.whole", "well seen: SN Ia recall, whole", "", "≥ 85 %"),
+        Column("recall.snia.no_host_z.well_seen.packet.10", "SN Ia, packet at +10 d", "", "≥ 85 %"),
+        Column("recall.rrlyrae.no_host_z.well_seen.whole", "RR Lyrae, whole", "", "≥ 90 %"),
+        Column("recall.rrlyrae.no_host_z.well_seen.packet.20", "RR Lyrae, packet at +20 d", "", "≥ 90 %"),
+        Column("macro_f1.no_host_z.well_seen.whole", "macro F1, whole", "0.61 (Superphot+, real, other classes)", ""),
         Column("anomaly_auc.no_host_z.whole", "SLSN-I + TDE against SN Ia, AUC, whole", "", "≥ 0.85"),
         Column("anomaly_auc.no_host_z.packet.20", "the same, packet at +20 d", "", "≥ 0.85"),
     ),

@@ -26,6 +26,8 @@ class Form:
         Flux of the star itself, as in a data release or a table of magnitudes; else what is left after a reference.
     unsigned : bool
         Differences without their sign, as a table of an alert's magnitudes has them.
+    upward : bool
+        Only what is brighter than the reference is a detection: so is a table of fluxes read that does not say.
     silence : int
         What becomes of non-detections: 0 upper limits, 1 forced points, 2 nothing.
     from_alert, to_alert : bool
@@ -34,6 +36,7 @@ class Form:
 
     total: Bools
     unsigned: Bools
+    upward: Bools
     silence: Ints
     from_alert: Bools
     to_alert: Bools
@@ -44,7 +47,9 @@ def forms(n: int, rng: Rng, total: float) -> Form:
     whole = rng.random(n) < total
     # Limits are of differences: a table of total magnitudes has none.
     silence = np.where(whole, rng.choice(3, n, p=(0.0, 0.3, 0.7)), rng.choice(3, n, p=(0.45, 0.33, 0.22)))
-    return Form(whole, ~whole & (total > 0) & (rng.random(n) < 0.12), silence, rng.random(n) < 0.5, rng.random(n) < 0.4)
+    unsigned = ~whole & (total > 0) & (rng.random(n) < 0.12)
+    upward = (silence == 1) & (rng.random(n) < 0.4)
+    return Form(whole, unsigned, upward, silence, rng.random(n) < 0.5, rng.random(n) < 0.4)
 
 
 def observe(visits: Visits, total: Floats, reference: Floats, form: Form, rng: Rng) -> LightCurves:
@@ -60,7 +65,7 @@ def observe(visits: Visits, total: Floats, reference: Floats, form: Form, rng: R
     true = np.where(form.total[:, None, None], total, total - reference[:, None, :])
     err, real = _errors(visits.depth, total, rng)
     flux = true + real * _noise(visits, rng)
-    detected = np.abs(flux) >= _threshold(len(flux), rng) * err
+    detected = np.where(form.upward[:, None, None], flux, np.abs(flux)) >= _threshold(len(flux), rng) * err
     flux = np.where(form.unsigned[:, None, None] & detected, np.abs(flux), flux)
     silence = np.array([Kind.LIMIT, Kind.FORCED, Kind.LIMIT])[form.silence][:, None, None]
     kind = np.where(detected, Kind.DETECTION, silence).astype(np.int8)

@@ -18,7 +18,10 @@ Star = Callable[[Floats, Rng], tuple[Floats, Floats]]
 
 
 def rr_lyrae(time_d: Floats, rng: Rng) -> tuple[Floats, Floats]:
-    """Fourier series with the periods, amplitudes and phases of OGLE-III's types ab and c (Soszynski et al. 2009)."""
+    """Fourier series with the periods, amplitudes and phases of OGLE-III's types ab and c (Soszynski et al. 2009).
+
+    Amplitudes in g, r and i are as 1.4 : 1 : 0.8 (Sesar et al. 2010); type c is the hotter one.
+    """
     n = (len(time_d), 1, 1)
     c_type = rng.random(n) < 0.25
     period = np.where(c_type, rng.normal(0.322, 0.04, n), rng.normal(0.567, 0.075, n)).clip(0.2, 1.0)
@@ -33,9 +36,11 @@ def rr_lyrae(time_d: Floats, rng: Rng) -> tuple[Floats, Floats]:
     # Blazhko's effect: one in four changes its amplitude.
     blazhko = np.where(rng.random(n) < 0.25, rng.uniform(0.1, 0.4, n), 0.0)
     size = size * (1.0 + blazhko * np.sin(2.0 * np.pi * (time_d / rng.uniform(20.0, 120.0, n) + rng.random(n))))
-    bands = np.stack((rng.uniform(1.8, 2.3, n), rng.uniform(1.2, 1.6, n), rng.uniform(0.95, 1.1, n)))
+    red = rng.uniform(0.95, 1.1, n)
+    middle = red * rng.normal(1.26, 0.08, n)
+    bands = np.stack((middle * rng.normal(1.41, 0.08, n), middle, red))
     swing = 0.5 * size * wave * _of_slot(bands)
-    colour = rng.normal(0.25, 0.12, n) + rng.exponential(0.08, n)
+    colour = np.where(c_type, rng.normal(0.1, 0.08, n), rng.normal(0.25, 0.1, n)) + rng.exponential(0.1, n)
     return _flux(swing, colour, 0.4 * colour), _reference(swing, colour, 0.4 * colour, rng)
 
 
@@ -57,7 +62,8 @@ def eclipsing(time_d: Floats, rng: Rng) -> tuple[Floats, Floats]:
         return np.asarray(np.exp(-0.5 * (((phase - at + 0.5) % 1.0 - 0.5) / width) ** 2))
 
     bulge = np.where(period < 3.0, rng.uniform(0.0, 0.15, n), 0.0) * (1.0 - np.cos(4.0 * np.pi * phase))
-    tint = _of_slot(np.stack((rng.uniform(0.95, 1.15, n), np.ones(n), rng.uniform(0.9, 1.02, n))))
+    blue = np.where(contact, rng.uniform(0.97, 1.1, n), rng.uniform(0.95, 1.15, n))
+    tint = _of_slot(np.stack((blue, np.ones(n), rng.uniform(0.9, 1.02, n))))
     swing = (deep * eclipse(0.0) + second * eclipse(0.5) + bulge) * tint
     colour = np.where(contact, rng.normal(0.6, 0.22, n).clip(0.1, 1.3), rng.uniform(-0.2, 1.5, n))
     colour = colour + rng.exponential(0.08, n)
