@@ -21,6 +21,7 @@ from broker.models.transients.sky import bursts, moved, observe, pointings, salt
 from broker.score import features, tensors, window
 from broker.score.tensors import Tensors, build
 from broker.score.window import GridRule, request
+from broker.tables import baseline
 
 WHOLE, LAST_PACKET = 0, 1
 """Versions of every object: its whole light curve; the packet of its last alert. Later ones are any alert's packet."""
@@ -148,7 +149,7 @@ def _rubin(curves: LightCurves, version: int, rng: augment.Rng) -> LightCurves:
 
 VERSION_OF = {"lsst": _lsst_version, "ztf": _ztf_version}
 """Survey to what makes one version of each object, with the redshift of the host and its error."""
-_CODE = {"lsst": (), "ztf": (bursts, moved, observe, pointings, salt3, simulate, variables)}
+_CODE = {"lsst": (), "ztf": (baseline, bursts, moved, observe, pointings, salt3, simulate, variables)}
 """Modules that a survey's examples depend on, beside those that all do."""
 
 

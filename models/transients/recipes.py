@@ -134,6 +134,9 @@ def _anomaly(name: str, options: Options, objects: Labelled, show: Show) -> tupl
 def _classifier(name: str, options: Options, made: Examples, objects: Labelled, show: Show) -> tuple[Card, bytes]:
     begun, simulated = time.monotonic(), MODELS[name][0] in SIMULATED
     recipe, folder = recipe_of(name, options), _folder(name, options)
+    if simulated:
+        # A simulation changes: then a run is another, not the end of one that was stopped.
+        folder = folder / examples.fingerprint(MODELS[name][0])
     fold = evaluate.folds_of(made, FOLDS, options.seed)
     held = {inputs: [] for inputs in ("host_z", "no_host_z")}  # type: dict[str, list[NDArray[np.float32]]]
     rows: list[Ints] = []
