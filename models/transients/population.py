@@ -7,12 +7,17 @@ with the survey's noise, and dropped if it is not detected. What is left has the
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from broker.core.batch import Floats, Ints, LightCurves
+from broker.models.transients import redshift
 from broker.models.transients.augment import Bools, Rng
 from broker.models.transients.data import Labelled
 from broker.models.transients.redshift import Move, moved, noise_of, volumetric
@@ -73,6 +78,28 @@ def again(objects: Labelled, count: int, survey: Survey, rng: Rng) -> Labelled:
         made = moved(objects, Move(source, donor, z), noise, survey.snr, rng)
         parts.append(made.take(np.flatnonzero(seen(made.curves, survey))))
     return concatenated(parts).take(np.arange(count))
+
+
+def kept(name: str, make: Callable[[], Labelled], cache: Path) -> Labelled:
+    """Return what ``make`` returns, made once and kept in ``cache``, and again when the code that moves changes.
+
+    Parameters
+    ----------
+    name : str
+        Tells what is made from all else that is: survey, objects, number and seed.
+    """
+    code = "".join(inspect.getsource(part) for part in (redshift, _Chooser, _largest_volume, draw))
+    path = cache / "populations" / f"{hashlib.sha256((name + code).encode()).hexdigest()[:16]}.npz"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = make()
+        arrays: dict[str, Any] = {f.name: getattr(made.curves, f.name) for f in fields(LightCurves)}
+        arrays |= {f.name: getattr(made, f.name) for f in fields(Labelled)[1:]}
+        np.savez(path.with_suffix(".part.npz"), **arrays)
+        path.with_suffix(".part.npz").replace(path)
+    with np.load(path, allow_pickle=False) as saved:
+        curves = LightCurves(*(saved[f.name] for f in fields(LightCurves)))
+        return Labelled(curves, *(saved[f.name] for f in fields(Labelled)[1:]))
 
 
 def seen(curves: LightCurves, survey: Survey) -> Bools:

@@ -142,6 +142,22 @@ def test_a_population_is_farther_fainter_and_seen(sources: Labelled) -> None:
     assert np.median(near.moved_from_z - sources.moved_from_z[near.object_id]) < 0.08
 
 
+def test_a_population_is_made_once(sources: Labelled, tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def make() -> Labelled:
+        calls.append(1)
+        return population.draw(sources, 10, population.Survey(farthest=0.8), np.random.default_rng(len(calls)))
+
+    first, again, other = (population.kept(name, make, tmp_path) for name in ("one", "one", "other"))
+    assert len(calls) == 2
+    np.testing.assert_array_equal(first.curves.flux_njy, again.curves.flux_njy)
+    np.testing.assert_array_equal(first.host_z_err, again.host_z_err)
+    np.testing.assert_array_equal(first.label, again.label)
+    assert again.curves.kind.dtype == sources.curves.kind.dtype
+    assert first.moved_from_z.tolist() != other.moved_from_z.tolist()
+
+
 def test_variations_lose_points_add_noise_and_end_early(sources: Labelled) -> None:
     rng = np.random.default_rng(5)
     curves = sources.curves

@@ -41,11 +41,10 @@ def answered(unit: Unit, test: Labelled, context: Context) -> Answers:
     """Return a row's answers on ``test``."""
     train = supernovae(context)
     system, _, augmented = unit.row.partition("-")
-    rng = np.random.default_rng((unit.seed, unit.part, 23))
     pool = train
     if augmented:
         # The test set has near ones too: the training objects stay beside what is made of them.
-        pool = population.concatenated([population.draw(train, POOL, WIDE, rng), train])
+        pool = population.concatenated([_moved(train, unit, context), train])
     recipe = replace(RECIPE, seed=100 * unit.seed + unit.part)
     name, boxes = f"E seed {unit.seed} part {unit.part} {augmented}", salt.LSST_AA
     if augmented:
@@ -53,6 +52,14 @@ def answered(unit: Unit, test: Labelled, context: Context) -> Answers:
     else:
         task = Task(name, pool, replace(recipe, epochs=2 * recipe.epochs), boxes=boxes)
     return answers(system, task, {"whole": test}, context)
+
+
+def _moved(train: Labelled, unit: Unit, context: Context) -> Labelled:
+    def make() -> Labelled:
+        return population.draw(train, POOL, WIDE, np.random.default_rng((unit.seed, unit.part, 23)))
+
+    # Four rows learn from them, and they take minutes to make.
+    return population.kept(f"E {unit.seed} {unit.part} {len(train)} {POOL} {WIDE}", make, context.cache)
 
 
 def test_supernovae(wheel: Path, folder: Path) -> Labelled:
