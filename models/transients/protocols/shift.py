@@ -106,8 +106,8 @@ PROTOCOL = Protocol(
         "judged once on the 5,000 of the test set that ship with snmachine. The rows called far move the training "
         "objects with the two-dimensional Gaussian process to where volumetric rates put supernovae, with the wide "
         "survey's visits and noise (Boone 2019), and keep the training objects beside them; the others are the "
-        "ablation. Trees called salt read SALT3's fit too. Choices were made on the training set: train on the brighter "
-        "half of each class, judge on the wide survey's fainter ones."
+        "ablation. Trees called salt read SALT3's fit too. Choices were made on the training set: train on the "
+        "brighter half of each class, judge on the wide survey's fainter ones."
     ),
     columns=(
         Column("auc.whole.host_z", "AUC Ia, host z", "0.957 (avocado, whole test set)", "≥ 0.95"),
