@@ -125,7 +125,10 @@ def run(name: str, options: Options, show: Show) -> Card:
 
 def _anomaly(name: str, options: Options, objects: Labelled, show: Show) -> tuple[Card, bytes]:
     begun = time.monotonic()
-    task = Task(MODELS[name][0], options.seed, options.epochs, _folder(name, options), show)
+    survey = MODELS[name][0]
+    # Of other examples a run is another, not this one's beginning.
+    folder = _folder(name, options) / examples.fingerprint(survey)
+    task = Task(survey, options.seed, options.epochs, folder, show)
     outcome = (galaxies if name == GALAXIES else strange).run(objects, task)
     card = _card(name, options, outcome.known, outcome.config, outcome.metrics, time.monotonic() - begun)
     return card.model_copy(update={"forest_inputs": outcome.inputs}), save(outcome.tensors)
