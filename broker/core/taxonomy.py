@@ -69,7 +69,7 @@ BRANCH_IDS = tuple(BRANCHES)
 BY_ID = {c.id: c for c in CLASSES}
 BY_PLASTICC = {c.plasticc: c for c in CLASSES}
 COMMON = frozenset({2222, 2223, 2224, 2225, 2226})
-"""What the anomaly score calls ordinary: the supernova classes that a survey finds every night."""
+"""Supernovae that a survey finds every night: what the anomaly score must tell the rare ones from."""
 RARE = frozenset({2242, 2243, 2232})
 """What the anomaly score must find: superluminous supernovae, tidal disruptions, kilonovae."""
 
