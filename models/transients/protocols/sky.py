@@ -148,7 +148,8 @@ PROTOCOL = Protocol(
     "sky",
     "ZTF models on simulated ZTF light curves",
     "The classifiers and the anomaly score that ship, on light curves simulated with a seed that no training and no"
-    " choice has seen; supernovae of PLAsTiCC among them come from templates that the training held out. The"
+    " choice has seen, but one: that the anomaly score's judge learns from supernovae alone was chosen on them."
+    " Supernovae of PLAsTiCC among them come from templates that the training held out. The"
     " simulation is the one that the models are trained on: how far it is from the real sky, these figures do not say."
     " Whole curves, and packets of 30 days of the alert some days after the first detection. Recall is by the top class"
     " of the probabilities at the published mix. Well seen is what has 20 detections in all, as classified transients"
