@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.core.batch import Floats
-from broker.core.jit import jit
+from broker.score.trees import Nodes, one_after_other, summed
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,32 +38,20 @@ class Forest:
 
     def score(self, inputs: NDArray[np.float32]) -> Floats:
         """Return (A,) in (0, 1), larger = stranger, of inputs (A, F): minus scikit-learn's ``score_samples``."""
-        depth = _depth(self.roots, self.feature, self.value, self.right, np.ascontiguousarray(inputs, np.float32))
+        columns = (self.roots, self.feature, self.value, self.right, np.zeros(len(self.feature), np.bool_))
+        depth = summed(*columns, np.ascontiguousarray(inputs, np.float32))
         return np.asarray(2.0 ** (-depth / (len(self.roots) * self.typical)))
 
     @classmethod
     def from_sklearn(cls, fitted: Any) -> Self:
         """Return the arrays of a fitted `sklearn.ensemble.IsolationForest` that uses all features in each tree."""
-        roots, parts = [], []
-        total = 0
-        for estimator in fitted.estimators_:
-            tree = estimator.tree_
-            leaf = tree.children_left < 0
-            # Depth-first order is how scikit-learn stores a tree; the format rests on it, so check.
-            if not np.array_equal(tree.children_left[~leaf], np.flatnonzero(~leaf) + 1):
-                raise ValueError("the trees are not stored depth first")
-            parts.append(
-                (
-                    np.where(leaf, -1, tree.feature).astype(np.int16),
-                    np.where(leaf, _path_lengths(tree), round_down(tree.threshold)).astype(np.float32),
-                    np.where(leaf, 0, tree.children_right + total).astype(np.int32),
-                )
-            )
-            roots.append(total)
-            total += tree.node_count
-        feature, value, right = (np.concatenate(column) for column in zip(*parts, strict=True))
+        each = (estimator.tree_ for estimator in fitted.estimators_)
+        trees = [
+            Nodes(t.children_left < 0, t.children_left, t.children_right, t.feature, t.threshold, _path_lengths(t))
+            for t in each
+        ]
         typical = float(_average_path(np.array([fitted.max_samples_]))[0])
-        return cls(np.array(roots, np.int32), feature, value, right, typical)
+        return cls(*one_after_other(trees), typical)
 
 
 def _average_path(n: NDArray[Any]) -> Floats:
@@ -81,28 +69,3 @@ def _path_lengths(tree: Any) -> Floats:
         if tree.children_left[node] >= 0:
             depth[[tree.children_left[node], tree.children_right[node]]] = depth[node] + 1
     return depth + _average_path(tree.n_node_samples)
-
-
-def round_down(threshold: Floats) -> NDArray[np.float32]:
-    """Return the largest float32 not above each threshold: a float32 input falls on the same side of both."""
-    narrow = threshold.astype(np.float32)
-    return np.where(narrow > threshold, np.nextafter(narrow, np.float32(-np.inf)), narrow)
-
-
-@jit()
-def _depth(
-    roots: NDArray[np.int32],
-    feature: NDArray[np.int16],
-    value: NDArray[np.float32],
-    right: NDArray[np.int32],
-    inputs: NDArray[np.float32],
-) -> Floats:
-    """Return the summed path length (A,) over the trees."""
-    out = np.zeros(len(inputs))
-    for i in range(len(inputs)):
-        for root in roots:
-            node = root
-            while feature[node] >= 0:
-                node = node + 1 if inputs[i, feature[node]] <= value[node] else right[node]
-            out[i] += value[node]
-    return out
