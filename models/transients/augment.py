@@ -18,6 +18,12 @@ def of_points(curves: LightCurves, per_curve: NDArray[Any]) -> NDArray[Any]:
     return np.repeat(per_curve, curves.counts)
 
 
+def detections(curves: LightCurves) -> Ints:
+    """Return how many detections each curve has (A,)."""
+    alert = np.repeat(np.arange(len(curves)), curves.counts)
+    return np.bincount(alert[curves.kind == Kind.DETECTION], minlength=len(curves))
+
+
 def chosen_detection(curves: LightCurves, rng: Rng) -> Floats:
     """Return the MJD (A,) of a random detection per curve, half of the time an early one; NaN without detections.
 

@@ -70,7 +70,7 @@ def packets(objects: Labelled, at: Floats, version: int | np.ndarray[tuple[int],
     """Return examples of what an alert at MJD ``at`` (A,) holds; points up to then must be there."""
     curves = augment.as_packet(objects.curves, at, HISTORY_D["lsst"])
     made = to_examples(curves, "lsst", GridRule(), objects.host_z, objects.host_z_err)
-    detected = np.add.reduceat(curves.kind == Kind.DETECTION, curves.offsets[:-1], dtype=np.int64)
+    detected = augment.detections(curves)
     versions = np.broadcast_to(np.asarray(version, np.int64), len(objects)).copy()
     return Examples(made, objects.label, objects.object_id, versions, detected)
 

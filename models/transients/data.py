@@ -1,8 +1,7 @@
 """The PLAsTiCC training set, read from a package on PyPI, as the broker's own light curves.
 
 The set (7,848 objects, 14 classes, ugrizy, data CC-BY-4.0) ships inside the wheel ``snmachine`` 2.0.0.post3 (BSD-3).
-The same wheel holds 5,000 supernovae of the PLAsTiCC test set: `load_test_supernovae`, for one look at the end, never
-for training or choosing.
+The same wheel holds 5,000 supernovae of the test set; protocol E alone reads them: never train or choose by them.
 """
 
 from __future__ import annotations
@@ -96,12 +95,6 @@ def load(source: Path) -> Labelled:
         return _labelled(points, pd.read_parquet(source / "objects.parquet"))
     names = ("plasticc_train_lightcurves.csv", "plasticc_train_metadata.csv")
     return _labelled(*(_normal(_read(source, name)) for name in names))
-
-
-def load_test_supernovae(wheel: Path) -> Labelled:
-    """Return the 5,000 supernovae of the PLAsTiCC test set: look at them once, at the end."""
-    names = ("sniabcii_test_lightcurves_example.csv", "sniabcii_test_metadata_example.csv")
-    return _labelled(*(_normal(_read(wheel, name)) for name in names))
 
 
 def _read(wheel: Path, name: str) -> Any:

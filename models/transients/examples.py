@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from broker import gp
 from broker.core.bands import SURVEYS
-from broker.core.batch import Floats, Ints, Kind, LightCurves
+from broker.core.batch import Floats, Ints, LightCurves
 from broker.models.transients import augment, data
 from broker.models.transients.data import Labelled
 from broker.models.transients.sky import bursts, moved, observe, pointings, salt3, simulate, variables
@@ -118,7 +118,7 @@ def _chunk(survey: str, objects: Labelled, version: int, rng: augment.Rng, rule:
     usable = np.flatnonzero(np.isfinite(augment.last_detection(curves)))
     made = to_examples(curves.take(usable), survey, rule, host_z[usable], host_z_err[usable])
     objects = objects.take(usable)
-    detections = np.bincount(np.repeat(np.arange(len(curves)), curves.counts)[curves.kind == Kind.DETECTION])[usable]
+    detections = augment.detections(curves)[usable]
     examples = Examples(made, objects.label, objects.object_id, np.full(len(objects), version, np.int64), detections)
     return examples.take(np.flatnonzero(made.finite))
 

@@ -6,7 +6,6 @@ The rest are variables and flares, as they are: ordinary too, where the judge is
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.core.bands import SURVEYS
-from broker.core.batch import Ints, Kind, LightCurves
+from broker.core.batch import Ints
 from broker.core.taxonomy import CLASSES, COMMON, RARE
 from broker.models.transients import augment
 from broker.models.transients.data import Labelled
-from broker.models.transients.examples import HISTORY_D, LAST_PACKET, VERSION_OF, WHOLE, to_examples
+from broker.models.transients.examples import HISTORY_D, LAST_PACKET, VERSION_OF, WHOLE, Progress, to_examples
 from broker.models.transients.warp import Known, observed
 from broker.score.anomaly import judge_inputs
 from broker.score.boosted import Boosted
@@ -41,8 +40,6 @@ CADENCE = (
 of them, so that a deep field's thousand points are not strange to it."""
 TREES, LEAVES, RATE, SHRINK = 150, 20, 0.1, 5.0
 """Of the judge: boosting steps, leaves of a tree, learning rate, L2 of a leaf's value."""
-
-Show = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +64,7 @@ class Task:
     seed: int
     epochs: int
     folder: Path
-    show: Show
+    show: Progress
     host: bool = False
 
     @property
@@ -159,7 +156,7 @@ def _one_kind(known: Known, host: Host, warped: bool, whole: bool, rng: augment.
     new = observed(known, rows, np.full(len(rows), warped), rng)
     if not whole:
         new = augment.any_epoch(new, rng, len(SURVEYS[known.survey].bands), HISTORY_D[known.survey])
-    there = np.flatnonzero(_detections(new) >= 2)
+    there = np.flatnonzero(augment.detections(new) >= 2)
     rows = rows[there]
     made = to_examples(new.take(there), known.survey, GridRule(), host.z[rows], host.z_err[rows])
     return made.take(np.flatnonzero(made.finite))
@@ -172,7 +169,7 @@ def _others(objects: Labelled, survey: str, count: int, rng: augment.Rng) -> lis
     for version, part in ((WHOLE, WHOLE_SHARE), (LAST_PACKET + 1, 1.0 - WHOLE_SHARE)):
         rows = rng.choice(len(objects), round(part * count), p=share / share.sum())
         curves, z, z_err = VERSION_OF[survey](objects.take(rows), version, rng)
-        there = np.flatnonzero(_detections(curves) >= 2)
+        there = np.flatnonzero(augment.detections(curves) >= 2)
         made = to_examples(curves.take(there), survey, GridRule(), z[there], z_err[there])
         out.append(made.take(np.flatnonzero(made.finite)))
     return out
@@ -182,8 +179,3 @@ def _drawn(label: Ints, share: float, rng: augment.Rng) -> Ints:
     """Return this share of as many rows as there are, classes evened out by their root."""
     chance = 1.0 / np.sqrt(np.bincount(label)[label])
     return np.asarray(rng.choice(len(label), round(share * len(label)), p=chance / chance.sum()))
-
-
-def _detections(curves: LightCurves) -> Ints:
-    alert = np.repeat(np.arange(len(curves)), curves.counts)
-    return np.bincount(alert[curves.kind == Kind.DETECTION], minlength=len(curves))

@@ -17,6 +17,7 @@ from broker.models.transients.data import Labelled
 from broker.models.transients.examples import Examples
 from broker.models.transients.exposure import Exposures, Task
 from broker.models.transients.strange import Fitted, Outcome
+from broker.score.boosted import Boosted
 
 COPIES = 8
 """Galaxies per cadence in training; a quarter of it in judging. Each is an example several times, whole and cut."""
@@ -68,6 +69,10 @@ def simulated(cadences: Labelled, copies: int, task: Task, stream: int) -> Galax
 
 def fit(known: Galaxies, task: Task, name: str) -> Fitted:
     """Return models and ranks: the judge of both kinds, everything else of ordinary galaxies alone."""
-    judge = exposure.train(Exposures(known.examples.tensors, known.changing), task)
     ordinary = known.ordinary
-    return strange.around(judge, ordinary, ordinary.tensors, task, name)
+    return strange.around(judge(known, task), ordinary, ordinary.tensors, task, name)
+
+
+def judge(known: Galaxies, task: Task) -> Boosted:
+    """Return trees that learned changing and ordinary galaxies apart."""
+    return exposure.train(Exposures(known.examples.tensors, known.changing), task)

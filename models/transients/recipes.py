@@ -126,9 +126,7 @@ def run(name: str, options: Options, show: Show) -> Card:
 def _anomaly(name: str, options: Options, objects: Labelled, show: Show) -> tuple[Card, bytes]:
     begun = time.monotonic()
     survey = MODELS[name][0]
-    # Of other examples a run is another, not this one's beginning.
-    folder = _folder(name, options) / examples.fingerprint(survey)
-    task = Task(survey, options.seed, options.epochs, folder, show)
+    task = Task(survey, options.seed, options.epochs, _folder(name, options), show)
     outcome = (galaxies if name == GALAXIES else strange).run(objects, task)
     card = _card(name, options, outcome.known, outcome.config, outcome.metrics, time.monotonic() - begun)
     return card.model_copy(update={"forest_inputs": outcome.inputs}), save(outcome.tensors)
@@ -137,9 +135,6 @@ def _anomaly(name: str, options: Options, objects: Labelled, show: Show) -> tupl
 def _classifier(name: str, options: Options, made: Examples, objects: Labelled, show: Show) -> tuple[Card, bytes]:
     begun, simulated = time.monotonic(), MODELS[name][0] in SIMULATED
     recipe, folder = recipe_of(name, options), _folder(name, options)
-    if simulated:
-        # A simulation changes: then a run is another, not the end of one that was stopped.
-        folder = folder / examples.fingerprint(MODELS[name][0])
     fold = evaluate.folds_of(made, FOLDS, options.seed)
     held = {inputs: [] for inputs in ("host_z", "no_host_z")}  # type: dict[str, list[NDArray[np.float32]]]
     rows: list[Ints] = []
@@ -211,8 +206,9 @@ def _reads_epochs(network: str) -> bool:
 
 
 def _folder(name: str, options: Options) -> Path:
-    """Return where the checkpoints of this run lie: another seed or length is another run."""
-    return options.cache / "checkpoints" / f"{name}-seed{options.seed}-epochs{options.epochs}-folds{options.folds}"
+    """Return where checkpoints of this run lie: another seed or length is another run, and so are other examples."""
+    run = f"{name}-seed{options.seed}-epochs{options.epochs}-folds{options.folds}"
+    return options.cache / "checkpoints" / run / examples.fingerprint(MODELS[name][0])
 
 
 def _card(

@@ -92,9 +92,15 @@ def outcome(fitted: Fitted, known: Examples, rows: list[dict[str, float]], task:
 
 def split(made: Examples, seed: int, half: int) -> tuple[Examples, Examples]:
     """Return the ordinary examples of one half of the objects, and the other half's supernovae with all rare ones."""
-    mine = in_half(made.object_id, seed, half)
-    common, rare = member(made.label, COMMON), member(made.label, RARE)
-    return made.take(np.flatnonzero(~rare & mine)), made.take(np.flatnonzero(rare | (common & ~mine)))
+    mine, judged = halves(made.object_id, made.label, seed, half)
+    return made.take(mine), made.take(judged)
+
+
+def halves(object_id: Ints, label: Ints, seed: int, half: int) -> tuple[Ints, Ints]:
+    """Return the rows (of N) of one half that are not rare, and those to judge: supernovae of the other, all rare."""
+    mine = in_half(object_id, seed, half)
+    common, rare = member(label, COMMON), member(label, RARE)
+    return np.flatnonzero(~rare & mine), np.flatnonzero(rare | (common & ~mine))
 
 
 def in_half(object_id: Ints, seed: int, half: int) -> NDArray[np.bool_]:

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from broker.core.batch import Floats
-from broker.models.transients import data, exposure, galaxies, strange
+from broker.models.transients import data, galaxies
 from broker.models.transients.evaluate import area_under_curve, groups, recall_at
+from broker.models.transients.examples import Examples
 from broker.models.transients.exposure import Task
 from broker.models.transients.galaxies import Galaxies
-from broker.models.transients.protocols import plots
-from broker.models.transients.protocols.rare import BUDGET, FLAGGED
+from broker.models.transients.protocols import members, plots, rare
+from broker.models.transients.protocols.rare import BUDGET, FLAGGED, Score
 from broker.models.transients.protocols.unit import Column, Context, Protocol, Result, Unit
-from broker.score.anomaly import encode, forest_inputs, judge_inputs
-from broker.score.tensors import Tensors
+from broker.score.anomaly import judge_inputs
 
 SEED = 1
 """Of the halves that are reported."""
-
-Score = Callable[[Tensors], Floats]
 
 
 def units(row: str) -> tuple[Unit, ...]:
@@ -34,8 +31,7 @@ def units(row: str) -> tuple[Unit, ...]:
 def run(unit: Unit, context: Context) -> Result:
     """Fit on galaxies with the cadences of one half, judge on others with those of the other half."""
     begun = time.monotonic()
-    source = data.fetch(context.cache / "data") if context.data is None else context.data / "plasticc"
-    objects = data.load(source)
+    objects = data.load(members.source(context))
     task = Task("lsst", unit.seed, 0, context.cache / "checkpoints" / f"agn-seed{unit.seed}", context.show)
     known, judged = galaxies.split(objects.take(np.flatnonzero(objects.label == galaxies.AGN)), task, unit.part)
     values = ROWS[unit.row](known, task, f"half{unit.part}")(judged.examples.tensors)
@@ -56,57 +52,28 @@ def run(unit: Unit, context: Context) -> Result:
 
 
 def _judge(known: Galaxies, task: Task, name: str) -> Score:
-    """Return the ln odds of trees that learned changing and ordinary galaxies apart: what ships."""
+    """Return the ln odds of the judge: what ships."""
     del name
-    judge = exposure.train(exposure.Exposures(known.examples.tensors, known.changing), task)
+    judge = galaxies.judge(known, task)
     return lambda tensors: judge.score(judge_inputs(tensors))
 
 
-def _reconstruction(known: Galaxies, task: Task, name: str) -> Score:
-    network = strange.autoencoder(known.ordinary, task, name)
-    return lambda tensors: encode(network, tensors, strange.CPU)[1]
-
-
-def _latents(known: Galaxies, task: Task, name: str) -> Score:
-    """Return the published form: an isolation forest on the autoencoder's latents, here with some scalars."""
-    network = strange.autoencoder(known.ordinary, task, name)
-
-    def inputs(tensors: Tensors) -> NDArray[np.float32]:
-        return forest_inputs(encode(network, tensors, strange.CPU)[0], tensors, task.scalars)
-
-    forest = strange.forest_of(inputs(known.ordinary.tensors), task.seed)
-    return lambda tensors: forest.score(inputs(tensors))
-
-
-def _features(known: Galaxies, task: Task, name: str) -> Score:
-    del name
-    mean = np.nan_to_num(np.nanmean(judge_inputs(known.ordinary.tensors), axis=0))
-
-    def inputs(tensors: Tensors) -> NDArray[np.float32]:
-        found = judge_inputs(tensors)
-        return np.where(np.isnan(found), mean, found).astype(np.float32)
-
-    forest = strange.forest_of(inputs(known.ordinary.tensors), task.seed)
-    return lambda tensors: forest.score(inputs(tensors))
+def _of_ordinary(fit: Callable[[Examples, Task, str], Score]) -> Callable[[Galaxies, Task, str], Score]:
+    return lambda known, task, name: fit(known.ordinary, task, name)
 
 
 ROWS: dict[str, Callable[[Galaxies, Task, str], Score]] = {
     "judge": _judge,
-    "VRAE + forest": _latents,
-    "reconstruction": _reconstruction,
-    "forest on features": _features,
+    "VRAE + forest": _of_ordinary(rare.latents),
+    "reconstruction": _of_ordinary(rare.reconstruction),
+    "forest on features": _of_ordinary(partial(rare.on_features, read=judge_inputs)),
 }
 """Row to what fits it."""
 
 
 def draw(found: Mapping[Unit, Result], folder: Path) -> list[tuple[str, str]]:
     """Draw what each row finds against what it flags."""
-    lines = {}
-    for row in ROWS:
-        mine = [result["curves"]["found.whole_curve"] for unit, result in found.items() if unit.row == row]
-        if mine:
-            lines[row] = (FLAGGED, np.mean(mine, axis=0))
-    plots.ranking(folder / "ranking.svg", lines, BUDGET)
+    plots.ranking(folder / "ranking.svg", rare.ranking(found, tuple(ROWS), "whole_curve"), BUDGET)
     return [("ranking.svg", "Changing galaxies found against ordinary ones flagged, whole curves")]
 
 

@@ -57,9 +57,11 @@ def run(unit: Unit, context: Context) -> Result:
 
 def scores(scorer: Scorer, history: History, objects: int, seed: int, cache: Path) -> tuple[Floats, Ints]:
     """Return the anomaly scores (n,) of a night's alerts, NaN where there is none, and their true class ids (n,)."""
+    simulate.install_schema(cache / "schemas")
+    decoder = Decoder(SchemaStore(None, cache / "schemas"))
     parts = []
     for packets in _batches(list(simulate.night(scorer.survey, objects, seed, history=history, mix=MIX))):
-        curves, label = _curves(packets, scorer.survey, cache)
+        curves, label = _curves(packets, scorer.survey, decoder)
         grid = scorer.grid(curves)
         found = scorer(grid, gp.interpolate(grid.curves, SURVEYS[scorer.survey].wavelengths_aa, grid.times)).anomaly
         assert found is not None  # for mypy
@@ -84,11 +86,10 @@ def _batches(packets: list[simulate.SimulatedPacket]) -> Iterator[list[simulate.
         yield packets[start : start + CHUNK]
 
 
-def _curves(packets: list[simulate.SimulatedPacket], survey: str, cache: Path) -> tuple[LightCurves, Ints]:
+def _curves(packets: list[simulate.SimulatedPacket], survey: str, decoder: Decoder) -> tuple[LightCurves, Ints]:
     """Return the light curves that packets hold, as the service reads them, and their true class ids."""
-    simulate.install_schema(cache / "schemas")
     batch = batch_of([FilePacket("night", i, packet.value) for i, packet in enumerate(packets)], 0)
-    (decoded,), _ = Decoder(SchemaStore(None, cache / "schemas"))(batch)
+    (decoded,), _ = decoder(batch)
     curves, _ = merge(decoded.curves, len(SURVEYS[survey].bands))
     there = np.flatnonzero(curves.counts)
     label = np.array([packets[row].truth.class_id for row in decoded.alerts.rows])

@@ -5,20 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from broker.core.batch import Floats, Kind, LightCurves
+from broker.core.batch import Floats, LightCurves
 from broker.core.taxonomy import CLASSES, COMMON, RARE
 from broker.models.transients import augment, data, examples, exposure, strange, train
+from broker.models.transients.beginnings import first_detection
 from broker.models.transients.data import Labelled
 from broker.models.transients.evaluate import area_under_curve, recall_at
 from broker.models.transients.examples import Examples
 from broker.models.transients.exposure import Task, member
-from broker.models.transients.protocols import plots
+from broker.models.transients.protocols import members, plots
 from broker.models.transients.protocols.unit import Column, Context, Protocol, Result, Unit
 from broker.models.transients.train import Recipe
 from broker.score import classify
@@ -51,8 +53,7 @@ def run(unit: Unit, context: Context) -> Result:
     """Fit on one half's common objects and judge on the other's, and on all rare ones."""
     begun = time.monotonic()
     host = unit.row == "judge, host z"
-    source = data.fetch(context.cache / "data") if context.data is None else context.data / "plasticc"
-    objects = data.load(source)
+    objects = data.load(members.source(context))
     if unit.row != ALL:
         objects = objects.take(np.flatnonzero(member(objects.label, COMMON | RARE)))
     folder = context.cache / "checkpoints" / f"G-seed{unit.seed}{'-host' if host else ''}"
@@ -66,14 +67,13 @@ def run(unit: Unit, context: Context) -> Result:
 
 def split(objects: Labelled, seed: int, half: int) -> tuple[Labelled, Labelled]:
     """Return the objects of one half that are not rare, and the common ones of the other half with all rare ones."""
-    mine = strange.in_half(objects.object_id, seed, half)
-    common, rare = member(objects.label, COMMON), member(objects.label, RARE)
-    return objects.take(np.flatnonzero(~rare & mine)), objects.take(np.flatnonzero(rare | (common & ~mine)))
+    mine, judged = strange.halves(objects.object_id, objects.label, seed, half)
+    return objects.take(mine), objects.take(judged)
 
 
 def views(curves: LightCurves) -> dict[str, LightCurves]:
     """Return what is scored: whole curves, the last alert's packet, and all points up to days after the first."""
-    first = _first_detection(curves)
+    first = first_detection(curves)
     last = augment.as_packet(curves, augment.last_detection(curves), examples.HISTORY_D["lsst"])
     early = {f"day_{day}": augment.as_packet(curves, first + day, np.inf) for day in DAYS}
     return {"whole_curve": curves, "packet_of_last_alert": last, **early}
@@ -100,7 +100,7 @@ def _judged(score: Score, judged: Labelled, host: bool) -> tuple[dict[str, float
         made = examples.to_examples(view, "lsst", GridRule(), judged.host_z, judged.host_z_err)
         values = score(made if host else without_host(made))
         metrics |= {f"{key}.{name}": round(value, 5) for key, value in figures(values, judged.label).items()}
-        twice = _detections(view) >= 2
+        twice = augment.detections(view) >= 2
         metrics[f"scored_in_service.{name}"] = round(float(twice.mean()), 5)
         metrics[f"auc_of_those.{name}"] = round(area_under_curve(values[twice], rare[twice]), 5)
         metrics[f"recall_of_those.{name}"] = round(recall_at(values[twice], rare[twice], BUDGET), 5)
@@ -124,39 +124,42 @@ def _together(mine: Labelled, task: Task, name: str) -> Score:
     return lambda tensors: fitted.score(tensors, task.scalars)["score"]
 
 
-def _latents(scalars: bool) -> Callable[[Labelled, Task, str], Score]:
+def latents(known: Examples, task: Task, name: str, scalars: bool = True) -> Score:
     """Return an isolation forest on the autoencoder's latents, alone (Villar et al. 2021) or with some scalars."""
+    network = strange.autoencoder(known, task, name)
 
-    def fit(mine: Labelled, task: Task, name: str) -> Score:
-        known = _known(mine, task)
-        network = strange.autoencoder(known, task, name)
+    def inputs(tensors: Tensors) -> Float32s:
+        code, _ = encode(network, tensors, strange.CPU)
+        return forest_inputs(code, tensors, task.scalars) if scalars else code
 
-        def inputs(tensors: Tensors) -> Float32s:
-            code, _ = encode(network, tensors, strange.CPU)
-            return forest_inputs(code, tensors, task.scalars) if scalars else code
-
-        forest = strange.forest_of(inputs(known.tensors), task.seed)
-        return lambda tensors: forest.score(inputs(tensors))
-
-    return fit
+    return _isolation(inputs, known, task)
 
 
-def _reconstruction(mine: Labelled, task: Task, name: str) -> Score:
-    network = strange.autoencoder(_known(mine, task), task, name)
+def reconstruction(known: Examples, task: Task, name: str) -> Score:
+    """Return how badly an autoencoder explains a curve."""
+    network = strange.autoencoder(known, task, name)
     return lambda tensors: encode(network, tensors, strange.CPU)[1]
 
 
-def _features(mine: Labelled, task: Task, name: str) -> Score:
-    """Return an isolation forest on plain features: every scalar that the networks read."""
+def on_features(known: Examples, task: Task, name: str, read: Callable[[Tensors], Float32s]) -> Score:
+    """Return an isolation forest on what ``read`` returns (n, F), the mean (0 if there is none) where it is unknown."""
     del name
-    known = _known(mine, task)
-    mean = np.nanmean(known.tensors.scalars, axis=0)
+    mean = np.nan_to_num(np.nanmean(read(known.tensors), axis=0))
 
     def inputs(tensors: Tensors) -> Float32s:
-        return np.where(np.isnan(tensors.scalars), mean, tensors.scalars)
+        features = read(tensors)
+        return np.where(np.isnan(features), mean, features)
 
+    return _isolation(inputs, known, task)
+
+
+def _isolation(inputs: Callable[[Tensors], Float32s], known: Examples, task: Task) -> Score:
     forest = strange.forest_of(inputs(known.tensors), task.seed)
     return lambda tensors: forest.score(inputs(tensors))
+
+
+def _of_examples(fit: Callable[[Examples, Task, str], Score]) -> Callable[[Labelled, Task, str], Score]:
+    return lambda mine, task, name: fit(_known(mine, task), task, name)
 
 
 def _per_class(mine: Labelled, task: Task, name: str) -> Score:
@@ -196,28 +199,15 @@ def _known(mine: Labelled, task: Task) -> Examples:
     return strange.usable(examples.make(task.survey, mine, task.seed, task.show), task.host)
 
 
-def _first_detection(curves: LightCurves) -> Floats:
-    out = np.full(len(curves), np.nan)
-    found = np.flatnonzero(curves.kind == Kind.DETECTION)[::-1]
-    # Points are sorted in time, so backwards the last assignment to a row is the earliest.
-    out[np.repeat(np.arange(len(curves)), curves.counts)[found]] = curves.mjd[found]
-    return out
-
-
-def _detections(curves: LightCurves) -> NDArray[np.int64]:
-    alert = np.repeat(np.arange(len(curves)), curves.counts)
-    return np.bincount(alert[curves.kind == Kind.DETECTION], minlength=len(curves))
-
-
 ALL = "judge, all ordinary classes"
 """The row that learns that variables, flares and active galaxies are ordinary too, and that ships."""
 ROWS: dict[str, Callable[[Labelled, Task, str], Score]] = {
     "judge": _judge,
     ALL: _judge,
-    "VRAE + forest": _latents(scalars=False),
-    "VRAE + forest, with scalars": _latents(scalars=True),
-    "reconstruction": _reconstruction,
-    "forest on features": _features,
+    "VRAE + forest": _of_examples(partial(latents, scalars=False)),
+    "VRAE + forest, with scalars": _of_examples(latents),
+    "reconstruction": _of_examples(reconstruction),
+    "forest on features": _of_examples(partial(on_features, read=lambda tensors: tensors.scalars)),
     "MCIF": _per_class,
     "judge, forest and reconstruction": _together,
     "judge, host z": _judge,
@@ -229,8 +219,7 @@ def draw(found: Mapping[Unit, Result], folder: Path) -> list[tuple[str, str]]:
     """Draw what each row finds in whole curves and ten days after the first detection, and the deployed one early."""
     out = []
     for view, words in (("whole_curve", "in whole curves"), ("day_10", "ten days after the first detection")):
-        lines = {row: (FLAGGED, _mean(found, row, f"found.{view}")) for row in ROWS if _results(found, row)}
-        plots.ranking(folder / f"ranking-{view}.svg", lines, BUDGET)
+        plots.ranking(folder / f"ranking-{view}.svg", ranking(found, tuple(ROWS), view), BUDGET)
         out.append((f"ranking-{view}.svg", f"Rare objects found against common ones flagged, {words}"))
     early = {
         row: [np.mean([r["metrics"][f"auc.day_{day}"] for r in _results(found, row)]) for day in DAYS]
@@ -245,8 +234,10 @@ def _results(found: Mapping[Unit, Result], row: str) -> list[Result]:
     return [result for unit, result in found.items() if unit.row == row]
 
 
-def _mean(found: Mapping[Unit, Result], row: str, curve: str) -> Floats:
-    return np.asarray(np.mean([result["curves"][curve] for result in _results(found, row)], axis=0))
+def ranking(found: Mapping[Unit, Result], rows: tuple[str, ...], view: str) -> dict[str, tuple[Floats, Floats]]:
+    """Return of each row that has results the shares that it flags and what it finds by them, the mean of its parts."""
+    each = {row: [result["curves"][f"found.{view}"] for result in _results(found, row)] for row in rows}
+    return {row: (FLAGGED, np.mean(curves, axis=0)) for row, curves in each.items() if curves}
 
 
 PROTOCOL = Protocol(

@@ -13,6 +13,7 @@ import numpy as np
 from broker.models.transients import data, population, salt
 from broker.models.transients.data import Labelled
 from broker.models.transients.nights import Recipe
+from broker.models.transients.protocols import members
 from broker.models.transients.protocols.supernovae import Answers, Task, answers, draw, judged
 from broker.models.transients.protocols.unit import Column, Context, Protocol, Result, Unit
 
@@ -83,8 +84,7 @@ def test_supernovae(wheel: Path, folder: Path) -> Labelled:
 
 def supernovae(context: Context) -> Labelled:
     """Return the Ia, Ib/c and II of the training set."""
-    source = data.fetch(context.cache / "data") if context.data is None else context.data / "plasticc"
-    objects = data.load(source)
+    objects = data.load(members.source(context))
     return objects.take(np.flatnonzero(np.isin(objects.label, CLASSES)))
 
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from broker.core.batch import Floats, Ints, Kind, LightCurves, Scores
+from broker.core.batch import Floats, Ints, LightCurves, Scores
 from broker.core.taxonomy import CLASSES
 from broker.models.transients import augment, data, evaluate, examples
 from broker.models.transients.beginnings import first_detection
 from broker.models.transients.data import Labelled
 from broker.models.transients.evaluate import MIX, area_under_curve
 from broker.models.transients.examples import HISTORY_D, to_examples
-from broker.models.transients.protocols import plots
+from broker.models.transients.protocols import members, plots
 from broker.models.transients.protocols.unit import Column, Context, Protocol, Result, Unit
 from broker.models.transients.sky import simulate
 from broker.score.scorer import Scorer
@@ -42,8 +42,7 @@ _COLUMN = simulate.COLUMN
 @lru_cache(maxsize=1)  # every row of the table looks at the same objects
 def unseen(seed: int, context: Context) -> Labelled:
     """Return objects simulated with another seed, their moved supernovae made of templates that were held out."""
-    source = data.fetch(context.cache / "data") if context.data is None else context.data / "plasticc"
-    found = simulate.sources(data.load(source), context.cache / "data")
+    found = simulate.sources(data.load(members.source(context)), context.cache / "data")
     made = examples.cached("ztf", simulate.simulate(found, TRAINED_SEED), TRAINED_SEED, context.cache, context.show)
     held = np.unique(made.object_id[evaluate.folds_of(made, FOLDS, TRAINED_SEED) == 0])
     templates = found.templates.take(np.flatnonzero(np.isin(found.templates.objects.object_id, held)))
@@ -66,8 +65,7 @@ def views(objects: Labelled) -> dict[str, tuple[Labelled, LightCurves]]:
 
 def well_seen(objects: Labelled) -> Labelled:
     """Return the objects with `WELL_SEEN` detections."""
-    seen = np.add.reduceat(objects.curves.kind == Kind.DETECTION, objects.curves.offsets[:-1], dtype=np.int64)
-    return objects.take(np.flatnonzero(seen >= WELL_SEEN))
+    return objects.take(np.flatnonzero(augment.detections(objects.curves) >= WELL_SEEN))
 
 
 def figures(scores: Scores, label: Ints) -> dict[str, float]:

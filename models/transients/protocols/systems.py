@@ -15,7 +15,6 @@ from torch import Tensor
 
 from broker import gp
 from broker.core.bands import SURVEYS
-from broker.core.batch import Kind
 from broker.models.networks import class_of, reads
 from broker.models.transients import augment, raw, spm, train
 from broker.models.transients.data import Labelled
@@ -133,10 +132,8 @@ def simulations(templates: Labelled, seed: int) -> Examples:
     grid = request(curves, GridRule())
     found = gp.interpolate(grid.curves, SURVEYS["lsst"].wavelengths_aa, grid.times)
     made = build(grid, found, host_z=repeated.host_z, host_z_err=repeated.host_z_err, epochs=True)
-    alert = np.repeat(np.arange(len(curves)), curves.counts)
-    detections = np.bincount(alert[curves.kind == Kind.DETECTION], minlength=len(curves))
     version = np.tile(np.arange(SIMULATED_VERSIONS), len(objects))
-    return Examples(made, repeated.label, repeated.object_id, version, detections)
+    return Examples(made, repeated.label, repeated.object_id, version, augment.detections(curves))
 
 
 def _outside(parts: members.Split, part: int) -> Any:
