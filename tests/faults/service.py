@@ -115,6 +115,14 @@ class Service:
             done.set()
             feeder.join()
 
+    def busy(self, *members: Member) -> None:
+        """Feed until each member has finished two more batches, however late it joined, and then 2,500 packets more."""
+        since = time.monotonic()
+        with self.feeding():
+            for member in members:
+                member.wait_for_batches(2, since=since)
+        self.feed(2500)
+
     def start(self, member: str = "one", *, environ: dict[str, str] | None = None, **more: Any) -> Member:
         options = {
             "mode": self.mode, "config": self.config, "group": self.group, "topics": [self.topic],

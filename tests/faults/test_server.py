@@ -37,9 +37,7 @@ def test_killed_and_restarted_on_its_disk(service: Service) -> None:
     chance = random.Random(11)
     members = [service.start(name, pause_s=0.02, batch=20) for name in ("one", "two")]
     for _ in range(6 if FULL else 1):
-        service.feed(1500)
-        for member in members:
-            member.wait_for_batches(2, since=time.monotonic())
+        service.busy(*members)
         time.sleep(chance.uniform(0.0, 0.3))
         kill(service.kafka)
         time.sleep(chance.uniform(0.0, 6.0 if FULL else 1.0))
@@ -56,9 +54,7 @@ def test_paused_for_longer_than_a_timeout(kafka: RealKafka, tmp_path: Path, seco
     try:
         members = [service.start(name, pause_s=0.02, batch=20) for name in ("one", "two")]
         for _ in range(5 if FULL else 1):
-            service.feed(1500)
-            for member in members:
-                member.wait_for_batches(2, since=time.monotonic())
+            service.busy(*members)
             pause(kafka, seconds)
             service.recovered(f"the Kafka server paused for {seconds} s", time.monotonic(), *members)
         service.finish(*members)
