@@ -19,7 +19,7 @@ import fastavro
 from fastavro.schema import to_parsing_canonical_form
 
 HEADER = "schema"
-NAMES = ("annotation", "deadletter", "ledger")
+NAMES = ("annotation", "deadletter", "ledger", "product", "result")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,197 @@
+"""What a sidecar reads: arrays with units about one or many records (galaxies, sources, fields).
+
+n = records of a product. Every array's first axis is the record, so that a product is one alert's host or a block of a
+catalogue, and a batch of either is columnar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from math import nan
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Kind(StrEnum):
+    """What a product is; the last part of its topic's name."""
+
+    CATALOG = "catalog"  # columns of a catalogue, arrays (n,)
+    CUTOUT = "cutout"  # images, arrays (n, bands, height, width)
+    SPECTRUM = "spectrum"
+    MAP2D = "map2d"
+    BOX3D = "box3d"
+    POINTSET = "pointset"
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """Values with their unit.
+
+    Attributes
+    ----------
+    unit : str
+        As astropy writes it ("mag", "nJy", "arcsec", "log10(solMass)"); "" for a pure number.
+    values : array, (n, ...)
+        First axis: the product's records. NaN where something was not measured.
+    """
+
+    unit: str
+    values: NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One message of a product topic, or one block of a catalogue file.
+
+    Attributes
+    ----------
+    product_id : str
+        Unique; results carry it.
+    kind : Kind
+    records : list of str, (n,)
+        The source's own id of each record.
+    arrays : dict of str to Array
+        By name, such as ``mag_g``, ``mag_err_g``, ``image``.
+    bands : tuple of str
+        Of an image's second axis.
+    pixel_scale_arcsec, psf_fwhm_arcsec : float
+        NaN where unknown or without meaning.
+    zero_point : float
+        AB magnitude of one unit of an image's flux; NaN where the arrays' units say it all.
+    survey, object_id : str or None
+        Of the alert that the product belongs to.
+    alert_id : int or None
+    """
+
+    product_id: str
+    kind: Kind
+    records: list[str]
+    arrays: dict[str, Array]
+    bands: tuple[str, ...] = ()
+    pixel_scale_arcsec: float = nan
+    psf_fwhm_arcsec: float = nan
+    zero_point: float = nan
+    survey: str | None = None
+    object_id: str | None = None
+    alert_id: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One array that a row of the survey models reads.
+
+    Attributes
+    ----------
+    name, unit : str
+        As in `Array`.
+    shape : tuple of int
+        Per record: () for a number, (bands, height, width) for images; -1 takes any size.
+    required : bool
+        Without it a record gets no answer. What is not required may be missing, or NaN: the network has a mask.
+    """
+
+    name: str
+    unit: str = ""
+    shape: tuple[int, ...] = ()
+    required: bool = True
+
+
+class NoAnswer(StrEnum):
+    """Why a record has no answer of a row."""
+
+    MISSING_INPUT = "missing_input"  # an array that the row requires, or too many of those it may do without
+    WRONG_UNIT = "wrong_unit"
+    WRONG_SHAPE = "wrong_shape"
+    NOT_FINITE = "not_finite"  # a required value
+    BAD_FIT = "bad_fit"  # the network gave a number that is not finite
+    OTHER_KIND = "other_kind"  # the row reads another kind of product
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The records of several products, as one row of the survey models reads them.
+
+    Attributes
+    ----------
+    columns : dict of str to array, (N, ...)
+        By the names of the inputs, float32 or float64; NaN where missing.
+    reason : list of str, (N,)
+        '' or a `NoAnswer`; such a record's values mean nothing.
+    """
+
+    columns: dict[str, NDArray[Any]]
+    reason: list[str]
+
+    def __len__(self) -> int:
+        return len(self.reason)
+
+
+def collect(products: Sequence[Product], inputs: Sequence[Input], at_least: int = 0) -> Table:
+    """Return the records of ``products``, one after the other, as a row reads them.
+
+    Parameters
+    ----------
+    inputs : sequence of Input
+    at_least : int
+        How many of the inputs that are not required a record must have.
+    """
+    columns = {wanted.name: _column(products, wanted) for wanted in inputs}
+    reasons = [reason for product in products for reason in [_refused(product, inputs)] * len(product)]
+    reason = np.array(reasons, dtype=object)
+    optional = [wanted for wanted in inputs if not wanted.required]
+    has = np.array([_finite(columns[wanted.name]) for wanted in optional]).reshape(len(optional), len(reason))
+    for wanted in inputs:
+        if wanted.required:
+            reason[(reason == "") & ~_finite(columns[wanted.name])] = str(NoAnswer.NOT_FINITE)
+    reason[(reason == "") & (has.sum(axis=0) < at_least)] = str(NoAnswer.MISSING_INPUT)
+    return Table(columns, [str(why) for why in reason])
+
+
+def _refused(product: Product, inputs: Sequence[Input]) -> str:
+    """Return why a row cannot read a product at all, or ''."""
+    for wanted in inputs:
+        found = product.arrays.get(wanted.name)
+        if found is None:
+            if wanted.required:
+                return str(NoAnswer.MISSING_INPUT)
+        elif found.unit != wanted.unit:
+            return str(NoAnswer.WRONG_UNIT)
+        elif not _fits(found.values.shape[1:], wanted.shape):
+            return str(NoAnswer.WRONG_SHAPE)
+    return ""
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    return len(shape) == len(wanted) and all(w in (-1, s) for s, w in zip(shape, wanted, strict=True))
+
+
+def _column(products: Sequence[Product], wanted: Input) -> NDArray[Any]:
+    """Return the input's values (N, ...); NaN for products that lack it or have it otherwise."""
+    parts = [_part(product, wanted) for product in products]
+    shapes = {part.shape[1:] for part in parts if part is not None}
+    shape = shapes.pop() if len(shapes) == 1 else tuple(max(size, 1) for size in wanted.shape)
+    filled = [
+        np.full((len(product), *shape), np.nan) if part is None or part.shape[1:] != shape else part
+        for product, part in zip(products, parts, strict=True)
+    ]
+    return np.concatenate(filled) if filled else np.empty((0, *shape))
+
+
+def _part(product: Product, wanted: Input) -> NDArray[Any] | None:
+    found = product.arrays.get(wanted.name)
+    if found is None or found.unit != wanted.unit or not _fits(found.values.shape[1:], wanted.shape):
+        return None
+    return found.values if found.values.dtype.kind == "f" else found.values.astype(np.float64)
+
+
+def _finite(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell for each record (N,) whether all of its values are finite."""
+    whole: NDArray[np.bool_] = np.isfinite(values).reshape(len(values), int(np.prod(values.shape[1:]))).all(axis=1)
+    return whole

@@ -1,0 +1,1 @@
+"""Survey models beside the stream: one small file a row, under ``<family>/rows/``."""
