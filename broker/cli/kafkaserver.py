@@ -245,9 +245,7 @@ def _jvm(java: str, libs: Path, heap: str) -> list[str]:
 def _wait_until_ready(server: Status, wait_s: float) -> None:
     end = time.monotonic() + wait_s
     host, port = server.bootstrap.split(":")
-    while time.monotonic() < end:
-        if _pid(server.directory) is None:
-            break
+    while time.monotonic() < end and _exists(server.directory):
         with socket.socket() as probe:
             probe.settimeout(1.0)
             if probe.connect_ex((host, int(port))) == 0 and _answers(server.bootstrap):
@@ -279,6 +277,17 @@ def _pid(directory: Path) -> int | None:
         ["ps", "-ww", "-p", str(pid), "-o", "command="], capture_output=True, text=True, check=False
     ).stdout
     return pid if str(directory / "server.properties") in shown else None
+
+
+def _exists(directory: Path) -> bool:
+    """Tell whether the process that was started last still is; a very young one does not show its command yet."""
+    pid = int((directory / "pid").read_text())
+    _reap(pid)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _reap(pid: int) -> None:
