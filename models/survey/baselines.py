@@ -1,0 +1,150 @@
+"""Classical methods on any numeric columns, to judge the survey models by; they need scikit-learn.
+
+A column is one number per record. What is missing is the training set's median, and a column of 0 and 1 says so.
+n = records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from broker.models.survey.row import Baseline, Columns, Examples, Floats
+
+_Features = NDArray[np.float64]
+_Make = Callable[[bool, int], Any]  # (classifier, seed) -> an estimator of scikit-learn
+
+
+def knn(k: int = 15) -> Baseline:
+    """Return the mean of the ``k`` nearest neighbours' truths, in standard units (after Beck et al. 2016)."""
+    return partial(_fit, partial(_knn, k))
+
+
+def linear() -> Baseline:
+    """Return a linear (of classes: logistic) regression."""
+    return partial(_fit, _linear)
+
+
+def forest(trees: int = 200) -> Baseline:
+    """Return a random forest (TPZ, Carrasco Kind & Brunner 2013, gives its leaves as a posterior)."""
+    return partial(_fit, partial(_forest, trees))
+
+
+def boosting() -> Baseline:
+    """Return gradient-boosted trees on histograms of the columns."""
+    return partial(_fit, _boosting)
+
+
+def train_z() -> Baseline:
+    """Return the training set's own distribution for every record: its median, or how common each class is.
+
+    Schmidt et al. (2020): of no use for any galaxy, and yet hard to beat in some measures of posteriors.
+    """
+    return _train_z
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """How columns become features: names, medians and which columns had something missing in training."""
+
+    names: tuple[str, ...]
+    median: NDArray[np.float64]
+    gaps: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, columns: Columns) -> _Frame:
+        names = tuple(sorted(name for name, column in columns.items() if column.ndim == 1))
+        raw = _stack(columns, names)
+        there = np.isfinite(raw)
+        median = [np.median(column[ok]) if ok.any() else 0.0 for column, ok in zip(raw.T, there.T, strict=True)]
+        return cls(names, np.array(median), np.any(~there, axis=0))
+
+    def features(self, columns: Columns) -> _Features:
+        raw = _stack(columns, self.names)
+        there = np.isfinite(raw)
+        return np.concatenate([np.where(there, raw, self.median), ~there[:, self.gaps]], axis=1)
+
+
+def _stack(columns: Columns, names: tuple[str, ...]) -> _Features:
+    """Return the columns side by side (n, columns); one that is not there is NaN."""
+    n = len(next(iter(columns.values())))
+    raw = np.full((n, len(names)), np.nan)
+    for k, name in enumerate(names):
+        if name in columns:
+            raw[:, k] = columns[name]
+    return raw
+
+
+def _fit(make: _Make, train: Examples, seed: int) -> Callable[[Columns], Floats]:
+    classifier = train.truth.ndim == 1
+    frame = _Frame.of(train.columns)
+    truth = train.truth if classifier or train.truth.shape[1] > 1 else train.truth[:, 0]
+    model = make(classifier, seed).fit(frame.features(train.columns), truth)
+    if classifier:
+        return lambda columns: _spread(model, frame.features(columns), int(train.truth.max()) + 1)
+    targets = train.truth.shape[1]
+    return lambda columns: np.asarray(model.predict(frame.features(columns))).reshape(-1, targets)
+
+
+def _spread(model: Any, features: _Features, classes: int) -> Floats:
+    """Return probabilities (n, classes) also of classes that the training set lacks."""
+    out = np.zeros((len(features), classes))
+    out[:, model.classes_] = model.predict_proba(features)
+    return out
+
+
+def _knn(k: int, classifier: bool, seed: int) -> Any:
+    from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), (KNeighborsClassifier if classifier else KNeighborsRegressor)(k))
+
+
+def _linear(classifier: bool, seed: int) -> Any:
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=500) if classifier else Ridge(1e-3))
+
+
+def _forest(trees: int, classifier: bool, seed: int) -> Any:
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+    if classifier:
+        return RandomForestClassifier(trees, min_samples_leaf=2, random_state=seed, n_jobs=1)
+    return RandomForestRegressor(trees, min_samples_leaf=2, max_features=0.5, random_state=seed, n_jobs=1)
+
+
+def _boosting(classifier: bool, seed: int) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    if classifier:
+        return HistGradientBoostingClassifier(random_state=seed)
+    return _PerTarget(partial(HistGradientBoostingRegressor, max_iter=300, learning_rate=0.05, random_state=seed))
+
+
+class _PerTarget:
+    """One regression for each target, where scikit-learn's takes one only."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
+        self.models: list[Any] = []
+
+    def fit(self, features: _Features, truth: NDArray[Any]) -> _PerTarget:
+        self.models = [self.make().fit(features, target) for target in truth.reshape(len(features), -1).T]
+        return self
+
+    def predict(self, features: _Features) -> Floats:
+        return np.stack([model.predict(features) for model in self.models], axis=1)
+
+
+def _train_z(train: Examples, seed: int) -> Callable[[Columns], Floats]:
+    always = np.bincount(train.truth) / len(train) if train.truth.ndim == 1 else np.median(train.truth, axis=0)
+    return lambda columns: np.tile(always, (len(next(iter(columns.values()))), 1))
