@@ -28,9 +28,15 @@ def pid_of(kafka: RealKafka) -> int:
     return pid
 
 
+def gone(kafka: RealKafka, pid: int) -> bool:
+    """Tell whether the process is no more; of a dying one the status may show nothing while it still is."""
+    return kafkaserver.status(kafka.directory).pid is None and not Path(f"/proc/{pid}").exists()
+
+
 def kill(kafka: RealKafka) -> None:
-    os.kill(pid_of(kafka), signal.SIGKILL)
-    wait_until(lambda: kafkaserver.status(kafka.directory).pid is None, "the server's death")
+    pid = pid_of(kafka)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: gone(kafka, pid), "the server's death")
 
 
 def test_killed_and_restarted_on_its_disk(service: Service) -> None:
@@ -101,9 +107,10 @@ def _fill_and_free(kafka: RealKafka, service: Service, ballast: Path) -> None:
     service.feed(2000)
     member = service.start(pause_s=0.05, batch=20)
     member.wait_for_batches(3)
+    pid = pid_of(kafka)
     with ballast.open("wb") as file:
         fill(file.fileno())
-    wait_until(lambda: kafkaserver.status(kafka.directory).pid is None, "Kafka to halt on its full disk", 120)
+    wait_until(lambda: gone(kafka, pid), "Kafka to halt on its full disk", 120)
     assert member.alive, "the service waits"
     ballast.unlink()
     kafka.up()
