@@ -30,6 +30,10 @@ class Dead(StrEnum):
     BOUND_EXCEEDED = "bound_exceeded"  # items, bytes, depth: more than any real packet has
     BAD_POSITION = "bad_position"  # the alert's ra or dec is not finite or not on the sky
     BAD_TIME = "bad_time"  # the alert's time is not finite
+    UNKNOWN_KIND = "unknown_kind"  # a product of a kind that there is none of
+    BAD_ARRAY = "bad_array"  # a product's array is not what its name, dtype, shape or number of records say
+    BAD_URI = "bad_uri"  # a product's array lies where we may not, or cannot, read
+    BAD_HASH = "bad_hash"  # what lies there is not what its hash says, or there is no hash
     INTERNAL = "internal"  # the packet at which our own code failed
 
 

@@ -117,7 +117,7 @@ def decode(value: bytes, headers: list[tuple[str, bytes]] | None, default: str) 
         raise ValueError("not in the wire format: expected magic byte 0 and a 4-byte schema id")
     fingerprint = dict(headers or []).get(HEADER)
     if fingerprint is None:
-        schema = _by_wire_id(int.from_bytes(value[1:5], "big"), default)
+        schema = by_wire_id(int.from_bytes(value[1:5], "big"), default)
     elif fingerprint in by_fingerprint():
         schema = by_fingerprint()[fingerprint]
     else:
@@ -126,12 +126,17 @@ def decode(value: bytes, headers: list[tuple[str, bytes]] | None, default: str) 
     return record
 
 
-def _by_wire_id(schema_id: int, name: str) -> OwnSchema:
+def by_wire_id(schema_id: int, name: str) -> OwnSchema:
+    """Return the version of ``name`` with this id where there is no registry; another id is taken for the newest's."""
     by_id = {schema.default_id: schema for schema in versions(name).values()}
     return by_id.get(schema_id, latest(name))
 
 
+def fingerprint_of(schema: Any) -> bytes:
+    """Return the SHA-256 (32 bytes) of the parsing canonical form of a schema in JSON's values."""
+    return hashlib.sha256(to_parsing_canonical_form(schema).encode()).digest()
+
+
 def _load(name: str, version: str, text: str) -> OwnSchema:
     schema = json.loads(text)
-    digest = hashlib.sha256(to_parsing_canonical_form(schema).encode()).digest()
-    return OwnSchema(name, version, fastavro.parse_schema(schema), text, digest)
+    return OwnSchema(name, version, fastavro.parse_schema(schema), text, fingerprint_of(schema))

@@ -1,0 +1,135 @@
+"""Packets to products: nothing in them is believed.
+
+Counts, lengths and shapes are checked against bounds and against the bytes; what is wrong makes one dead letter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from math import nan, prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from broker.core.batch import PacketBatch
+from broker.core.outcomes import DeadLetter
+from broker.core.reasons import Dead
+from broker.sidecar.fetch import Fetch
+from broker.sidecar.framing import Reject, record
+from broker.sidecar.product import Array, Kind, Product
+
+STAGE = "product"
+RECORDS, ARRAYS, AXES, BANDS = 100_000, 256, 8, 64
+PRODUCT_BYTES = 64_000_000
+"""Of all arrays of a product together, those that lie elsewhere too."""
+ID_LENGTH, NAME_LENGTH = 256, 64
+KINDS = tuple(str(kind) for kind in Kind)
+DTYPES = {name: np.dtype(name) for name in ("<f4", "<f8", "<i2", "<i4", "<i8", "|u1")}
+
+
+def products(batch: PacketBatch, fetch: Fetch) -> tuple[dict[int, Product], list[DeadLetter]]:
+    """Return the products of a batch by row, and a dead letter for every other row.
+
+    Raises
+    ------
+    broker.core.errors.Wait
+        What holds an array that lies elsewhere does not answer.
+    """
+    found: dict[int, Product] = {}
+    dead: list[DeadLetter] = []
+    for row, packet in enumerate(batch.values):
+        try:
+            found[row] = product(packet, fetch)
+        except Reject as error:
+            dead.append(DeadLetter(row, STAGE, error.reason, str(error)))
+    return found, dead
+
+
+def product(packet: bytes, fetch: Fetch) -> Product:
+    """Return the product in a packet.
+
+    Raises
+    ------
+    Reject
+        It is none; `broker.core.reasons.Dead` has the codes.
+    broker.core.errors.Wait
+        See `products`.
+    """
+    found = record(packet)
+    records = found["records"]
+    _bound("records", len(records), RECORDS)
+    _bound("arrays", len(found["arrays"]), ARRAYS)
+    _bound("bands", len(found["bands"]), BANDS)
+    if not records:
+        raise Reject(Dead.BAD_ARRAY, "the product has no records")
+    for text in (found["productId"], found["objectId"] or "", found["survey"] or "", *records):
+        _bound("characters of an id", len(text), ID_LENGTH)
+    if found["kind"] not in KINDS:
+        raise Reject(Dead.UNKNOWN_KIND, f"the kind {found['kind'][:NAME_LENGTH]!r} is none of {', '.join(KINDS)}")
+    _check_layout(found["arrays"], len(records))
+    return Product(
+        product_id=found["productId"],
+        kind=Kind(found["kind"]),
+        records=records,
+        arrays={array["name"]: Array(array["unit"], _values(array, fetch)) for array in found["arrays"]},
+        bands=tuple(found["bands"]),
+        pixel_scale_arcsec=_or_nan(found["pixelScale"]),
+        psf_fwhm_arcsec=_or_nan(found["psfFwhm"]),
+        zero_point=_or_nan(found["zeroPoint"]),
+        survey=found["survey"],
+        object_id=found["objectId"],
+        alert_id=found["alertId"],
+    )
+
+
+def _bound(what: str, found: int, most: int) -> None:
+    if found > most:
+        raise Reject(Dead.BOUND_EXCEEDED, f"the product has {found:,} {what}, more than {most:,}")
+
+
+def _or_nan(value: float | None) -> float:
+    return nan if value is None else value
+
+
+def _check_layout(arrays: list[dict[str, Any]], records: int) -> None:
+    """Refuse arrays whose description is wrong, before anything of the size that they claim is made or fetched."""
+    size, names = 0, set()
+    for array in arrays:
+        name, shape, dtype = array["name"], array["shape"], array["dtype"]
+        for text in (name, array["unit"]):
+            _bound("characters of an array's name or unit", len(text), NAME_LENGTH)
+        if name in names:
+            raise Reject(Dead.BAD_ARRAY, f"there are several arrays {name!r}")
+        if dtype not in DTYPES:
+            raise Reject(Dead.BAD_ARRAY, f"the dtype of {name!r} is {dtype[:16]!r}, none of {', '.join(DTYPES)}")
+        if not 1 <= len(shape) <= AXES or min(shape) < 1 or shape[0] != records:
+            told = f"the shape of {name!r} is {shape[:AXES]}"
+            raise Reject(Dead.BAD_ARRAY, f"{told}: the first axis must be the {records} records, none may be empty")
+        names.add(name)
+        size += prod(shape) * DTYPES[dtype].itemsize
+        _bound("bytes in its arrays", size, PRODUCT_BYTES)
+
+
+def _values(array: dict[str, Any], fetch: Fetch) -> NDArray[Any]:
+    """Return an array's values, read-only, in their shape."""
+    dtype, shape = DTYPES[array["dtype"]], array["shape"]
+    data = array["data"] if array["uri"] is None else _fetched(array, prod(shape) * dtype.itemsize, fetch)
+    if data is None:
+        raise Reject(Dead.BAD_ARRAY, f"{array['name']!r} has neither data nor uri")
+    if len(data) != prod(shape) * dtype.itemsize:
+        told = f"{array['name']!r} has {len(data):,} bytes"
+        raise Reject(Dead.BAD_ARRAY, f"{told}, {dtype.str} of shape {shape} has {prod(shape) * dtype.itemsize:,}")
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def _fetched(array: dict[str, Any], size: int, fetch: Fetch) -> bytes:
+    name, uri = array["name"], array["uri"]
+    if array["data"] is not None:
+        raise Reject(Dead.BAD_ARRAY, f"{name!r} has both data and uri")
+    if array["sha256"] is None:
+        raise Reject(Dead.BAD_HASH, f"{name!r} lies at a uri and has no sha256")
+    data = fetch(uri, size)
+    if hashlib.sha256(data).digest() != array["sha256"]:
+        raise Reject(Dead.BAD_HASH, f"what lies at {uri[:ID_LENGTH]!r} has another sha256 than {name!r} should have")
+    return data
