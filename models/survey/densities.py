@@ -25,14 +25,16 @@ def normal_cdf(x: Floats) -> Floats:
     for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
         series = (series + number(coefficient)) * t
     tail = number(0.5) * series * np.exp(-z * z)
-    return np.where(x > 0, 1 - tail, tail)
+    below: Floats = np.where(x > 0, 1 - tail, tail)
+    return below
 
 
 def grid_pdf(grid: Floats, pdf: Floats, x: Floats) -> Floats:
     """Return the density (n, p) at x (n, p); 0 beyond the grid."""
     at, inside = _cell(grid, x)
     left, right = _ends(pdf, at)
-    return np.where((x < grid[0]) | (x > grid[-1]), 0.0, left + inside * (right - left))
+    density: Floats = np.where((x < grid[0]) | (x > grid[-1]), 0.0, left + inside * (right - left))
+    return density
 
 
 def grid_cdf(grid: Floats, pdf: Floats, x: Floats) -> Floats:
@@ -40,7 +42,8 @@ def grid_cdf(grid: Floats, pdf: Floats, x: Floats) -> Floats:
     at, inside = _cell(grid, x)
     left, right = _ends(pdf, at)
     below = np.take_along_axis(_below(grid, pdf), at, axis=1)
-    return np.clip(below + np.diff(grid)[at] * inside * (left + 0.5 * inside * (right - left)), 0.0, 1.0)
+    found: Floats = below + np.diff(grid)[at] * inside * (left + 0.5 * inside * (right - left))
+    return np.clip(found, 0.0, 1.0)
 
 
 def grid_quantiles(grid: Floats, pdf: Floats, levels: Floats) -> Floats:
@@ -167,4 +170,5 @@ def mixture_square(weights: Floats, means: Floats, sigmas: Floats) -> Floats:
     """Return the integral of the squared density (n,): products of Gaussians are Gaussians."""
     variance = sigmas[:, :, None] ** 2 + sigmas[:, None] ** 2
     overlap = np.exp(-0.5 * (means[:, :, None] - means[:, None]) ** 2 / variance) / np.sqrt(2 * pi * variance)
-    return np.einsum("ni,nij,nj->n", weights, overlap, weights)
+    total: Floats = np.einsum("ni,nij,nj->n", weights, overlap, weights)
+    return total

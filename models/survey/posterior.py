@@ -78,7 +78,8 @@ def cdf(output: Output, x: Floats) -> Floats:
     if output.form == "samples":
         samples = np.sort(output.parts["samples"], axis=1)
         below = np.stack([np.sum(samples < column[:, None], axis=1) for column in points.T], axis=1)
-        return (below + 0.5) / (samples.shape[1] + 1)
+        share: Floats = (below + 0.5) / (samples.shape[1] + 1)
+        return share
     found: Floats = _each(output, densities.grid_cdf, densities.mixture_cdf, points)
     return found
 

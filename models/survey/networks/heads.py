@@ -58,7 +58,8 @@ class PointNetwork(nn.Module):
         """Return the Gaussian likelihood's negative logarithm, examples weighed by sigma^(2 beta)."""
         mean, sigma = self.scaled(features)
         each = 0.5 * ((self.scale(truth) - mean) / sigma) ** 2 + sigma.log()
-        return (each * sigma.detach() ** (2 * self.beta)).mean()
+        weighed: Tensor = each * sigma.detach() ** (2 * self.beta)
+        return weighed.mean()
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Return ``mean`` and ``sigma`` (n, t)."""
