@@ -31,6 +31,15 @@ class Topics:
         """What a candidate says of a survey's alerts, beside the live annotation; nobody's end of a packet."""
         return f"{self.prefix}.shadow.{model}.{survey}"
 
+    def product(self, kind: str) -> str:
+        """What sidecars read: products of one kind."""
+        return f"{self.prefix}.{kind}"
+
+    @property
+    def results(self) -> str:
+        """One result per product that a sidecar scored or not."""
+        return f"{self.prefix}.results"
+
     def is_operators(self, name: str) -> bool:
         """Tell whether a topic is the operator's own: it carries packets as they came, partnership data and all.
 

@@ -2,7 +2,7 @@
 
 ::
 
-    DIR/annotations/00000000-annotation-1.0.avro   Avro containers, one per batch (or Parquet)
+    DIR/annotations/00000000-annotation-1.0.avro   Avro containers, one per batch (or Parquet); of a sidecar: results/
     DIR/dead_letters/00000000-deadletter-1.0.avro
     DIR/manifest.jsonl                             one line per batch: its ledger record and its segments
     DIR/.lock                                      one writer at a time
@@ -35,7 +35,7 @@ from broker.deliver.types import Bounds, Commit, Done, Hook, Idle, Intake, no_ho
 Packets = Iterable[FilePacket | None]
 Parquet = Callable[[OwnSchema, Sequence[bytes]], bytes]
 MANIFEST, LOCK = "manifest.jsonl", ".lock"
-FOLDERS = {"annotation": "annotations", "deadletter": "dead_letters"}
+FOLDERS = {"annotation": "annotations", "result": "results", "deadletter": "dead_letters"}
 
 
 class Skip(Protocol):
@@ -160,24 +160,33 @@ def batch_of(packets: list[FilePacket], ingest_ms: int) -> PacketBatch:
 
 
 class FileSink:
-    """Annotations, dead letters and the manifest in one directory.
+    """Annotations or results, dead letters and the manifest in one directory.
 
     Parameters
     ----------
     directory : Path
         Made where it does not exist.
     primary : frozenset of str
-        Topics whose records are the annotations. Copies on other topics are not written: the annotation says it all.
+        Topics whose records are written. Copies on other topics are not: the annotation says it all.
     parquet : callable
-        Given a schema and Avro records in it, returns a Parquet file (`broker.deliver.parquet`), which annotations are
-        then written as.
+        Given a schema and Avro records in it, returns a Parquet file (`broker.deliver.parquet`), which those records
+        are then written as.
+    schema : str
+        Of the records on the primary topics: annotation or result.
     """
 
     def __init__(
-        self, directory: Path, *, primary: frozenset[str], parquet: Parquet | None = None, at: Hook = no_hook
+        self,
+        directory: Path,
+        *,
+        primary: frozenset[str],
+        parquet: Parquet | None = None,
+        schema: str = "annotation",
+        at: Hook = no_hook,
     ) -> None:
         self.directory = directory
         self._primary, self._parquet = primary, parquet
+        self._folders = (FOLDERS[schema], FOLDERS["deadletter"])
         self._at = at
         self._lock: BinaryIO | None = None
         self._manifest: BinaryIO | None = None
@@ -191,7 +200,7 @@ class FileSink:
         TocsinError
             Another process writes here, or the manifest is damaged before its last line.
         """
-        for folder in FOLDERS.values():
+        for folder in self._folders:
             (self.directory / folder).mkdir(parents=True, exist_ok=True)
         self._lock = (self.directory / LOCK).open("ab")
         try:
@@ -209,7 +218,7 @@ class FileSink:
         return done_in(line["ledger"] for line, _ in lines)
 
     def _remove_orphans(self, named: set[str]) -> None:
-        for folder in FOLDERS.values():
+        for folder in self._folders:
             for path in (self.directory / folder).iterdir():
                 if path.suffix in (".avro", ".parquet", ".tmp") and f"{folder}/{path.name}" not in named:
                     path.unlink()
@@ -217,7 +226,7 @@ class FileSink:
     def commit(self, commit: Commit, idle: Idle) -> None:
         """Commit one batch.
 
-        3. Write and sync its segments under temporary names. 4. Rename the annotations. 5. Rename the dead letters.
+        3. Write and sync its segments under temporary names. 4. Rename the records. 5. Rename the dead letters.
         6. Sync the directories. 7. Append its line to the manifest. 8. Sync it: committed.
 
         Raises
@@ -232,9 +241,9 @@ class FileSink:
             for name, content in segments.items():
                 _write_synced(self.directory / (name + ".tmp"), content)
             self._at(3)
-            for number, folder in ((4, "annotations"), (5, "dead_letters")):
+            for number, folder in zip((4, 5), self._folders, strict=True):
                 for name in segments:
-                    if name.startswith(folder):
+                    if name.startswith(folder + "/"):
                         (self.directory / (name + ".tmp")).rename(self.directory / name)
                 self._at(number)
             for folder in {name.split("/")[0] for name in segments}:
@@ -265,7 +274,7 @@ class FileSink:
             schema = by_fingerprint()[fingerprint]
             folder = FOLDERS[schema.name]
             name = f"{folder}/{self._sequence:08d}-{schema.name}-{schema.version}"
-            if self._parquet is not None and schema.name == "annotation":
+            if self._parquet is not None and schema is not dead:
                 segments[f"{name}.parquet"] = self._parquet(schema, found)
             else:
                 segments[f"{name}.avro"] = container(schema.text, found, f"{name}.avro")

@@ -1,4 +1,4 @@
-"""What was delivered, read back: annotations, dead letters and ledger records of a directory or of Kafka."""
+"""What was delivered, read back: annotations or results, dead letters and ledger records, of a directory or Kafka."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ from broker.core.bands import SURVEYS
 from broker.core.errors import TocsinError
 from broker.core.topics import Topics
 from broker.deliver import parquet
-from broker.deliver.files import MANIFEST, read_manifest
+from broker.deliver.files import FOLDERS, MANIFEST, read_manifest
 from broker.deliver.kafka.ends import oldest_kept, settle
 from broker.deliver.kafka.reader import read_messages, read_records
+
+PRIMARY = ("annotation", "result")
 
 
 class Outputs(Protocol):
     """Where outcomes were delivered to."""
 
     def annotations(self) -> Iterator[dict[str, Any]]:
-        """Yield every annotation of an ``all`` topic."""
+        """Yield every annotation of an ``all`` topic, and every result: the record of each packet's end.
+
+        Of what lies in flat columns only what `broker.deliver.parquet.records` gives back.
+        """
         ...
 
     def dead_letters(self) -> Iterator[dict[str, Any]]:
@@ -45,12 +50,13 @@ class DirectoryOutputs:
     directory: Path
 
     def annotations(self) -> Iterator[dict[str, Any]]:
-        """Yield every annotation."""
-        return self._records("annotations")
+        """Yield every annotation or result."""
+        for name in PRIMARY:
+            yield from self._records(FOLDERS[name])
 
     def dead_letters(self) -> Iterator[dict[str, Any]]:
         """Yield every dead letter."""
-        return self._records("dead_letters")
+        return self._records(FOLDERS["deadletter"])
 
     def ledgers(self) -> Iterator[dict[str, Any]]:
         """Yield the ledger record of every line of the manifest.
@@ -70,16 +76,18 @@ class DirectoryOutputs:
         return 0, 0
 
     def is_flat(self) -> bool:
-        """Tell whether there are annotations in Parquet."""
+        """Tell whether there are annotations or results in Parquet."""
         names = (name for line, _ in read_manifest(self.directory) for name in line["segments"])
-        return any(name.startswith("annotations/") and name.endswith(".parquet") for name in names)
+        return any(name.endswith(".parquet") for name in names)
 
     def _records(self, folder: str) -> Iterator[dict[str, Any]]:
         for line, _ in read_manifest(self.directory):
             for name in line["segments"]:
-                if name.endswith(".parquet") and name.startswith(folder):
+                if not name.startswith(folder + "/"):
+                    continue
+                if name.endswith(".parquet"):
                     yield from parquet.records(self.directory / name)
-                elif name.startswith(folder):
+                else:
                     with (self.directory / name).open("rb") as segment:
                         yield from fastavro.reader(segment)
 
@@ -92,7 +100,7 @@ class KafkaOutputs:
     topics: Topics
 
     def annotations(self) -> Iterator[dict[str, Any]]:
-        """Yield every annotation of every survey's ``all`` topic."""
+        """Yield every annotation of every survey's ``all`` topic, and every result."""
         settle(self.config, self._annotated)
         return (record for record, _ in read_records(self.config, self._annotated, "annotation"))
 
@@ -113,7 +121,7 @@ class KafkaOutputs:
 
     @property
     def _annotated(self) -> list[str]:
-        return [self.topics.all(survey) for survey in SURVEYS]
+        return [*(self.topics.all(survey) for survey in SURVEYS), self.topics.results]
 
     def sources(self, names: list[str]) -> Iterator[tuple[str, int, int]]:
         """Yield (topic, partition, offset) of every packet on the source topics ``names``."""

@@ -58,6 +58,10 @@ _GROUPS = {
     "string": _TEXTS, "int64": _LONGS, "float64": _DOUBLES, "float32": _FLOATS, "bool_": _BOOLEANS, "time": _TIMES,
 }  # fmt: skip
 _MAPS = {"last_mag": "summary.lastMag", "rise_rate": "summary.riseRate"}
+_END = {
+    "outcome": "outcome", "unscored_reason": "unscoredReason", "source": "source.topic",
+    "source_partition": "source.partition", "source_offset": "source.offset", "published": "brokerPublishTimestamp",
+}  # fmt: skip
 _BANDS = tuple(dict.fromkeys(band for survey in SURVEYS.values() for band in survey.bands))
 _PARTS = ("exposure", "forest", "reconstruction")
 _BRANCHES = {class_id: name.lower().replace("-", "") for class_id, (name, _) in BRANCHES.items()}
@@ -111,12 +115,28 @@ class Flat:
 
 
 def records(path: Path) -> Iterator[Row]:
-    """Yield the annotations of one file as records of the annotation schema."""
+    """Yield the annotations of one file as records of the annotation schema.
+
+    Of results, which have a row per record of a product, the end of each product: the fields of `_END`.
+    """
     import pyarrow.parquet as pq
 
-    for batch in pq.ParquetFile(path).iter_batches():
+    file = pq.ParquetFile(path)
+    if "product_id" in file.schema_arrow.names:
+        for row in file.read(list(_END)).group_by(list(_END)).aggregate([]).to_pylist():
+            yield _nested(row, _END)
+        return
+    for batch in file.iter_batches():
         for row in batch.to_pylist():
             yield _record(row)
+
+
+def _nested(row: Row, paths: Mapping[str, str]) -> Row:
+    """Return a flat row as a record, by the path of each column."""
+    out: Row = {}
+    for name, path in paths.items():
+        _put(out, path, row[name])
+    return out
 
 
 def _short(name: str) -> str:

@@ -1,0 +1,161 @@
+"""The sidecar's step: products in, one result for each out; the delivery loop does the rest, as for the stream."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from broker.core import schemas
+from broker.core.batch import PacketBatch
+from broker.core.metrics import Metrics
+from broker.core.outcomes import DeadLetter, Outcomes, Record
+from broker.core.reasons import Dead, Outcome
+from broker.core.topics import Topics
+from broker.sidecar import read
+from broker.sidecar.answer import Model
+from broker.sidecar.fetch import Fetch
+from broker.sidecar.product import Kind, NoAnswer, Product
+from broker.sidecar.write import Context, Said, result, split
+
+RESULT_BYTES = 8_000_000
+"""Of a result; what Kafka takes on the topics that we make."""
+LOGGED = 10
+log = logging.getLogger("tocsin.sidecar")
+
+
+@dataclass(slots=True)
+class Sidecar:
+    """What the delivery loop runs on every batch of products.
+
+    Attributes
+    ----------
+    models : sequence of Model
+        The rows that answer, in the order in which results name them.
+    topics : Topics
+        Results go to ``topics.results``.
+    clock_ms : callable
+        Unix ms UTC, for the results' publish time.
+    fetch : callable
+        Reads arrays that lie elsewhere.
+    timer : callable
+        Seconds, for wall times and the stages' metric.
+    """
+
+    models: Sequence[Model]
+    topics: Topics
+    metrics: Metrics
+    version: str
+    clock_ms: Callable[[], int]
+    fetch: Fetch = field(default_factory=Fetch)
+    timer: Callable[[], float] = time.perf_counter
+
+    def __call__(self, batch: PacketBatch) -> Outcomes:
+        """Return one outcome per product of ``batch``.
+
+        Raises
+        ------
+        broker.core.errors.Wait
+            What holds an array that lies elsewhere does not answer.
+        """
+        with self._timed("product"):
+            products, dead = read.products(batch, self.fetch)
+        with self._timed("rows"):
+            said = {kind: self._said(kind, _of_kind(products, kind)) for kind in {p.kind for p in products.values()}}
+        with self._timed("result"):
+            return self._outcomes(batch, products, said, dead)
+
+    def committed(self, batch: PacketBatch, outcomes: Outcomes) -> None:
+        """Log dead letters: nothing else is remembered."""
+        for letter in outcomes.dead[:LOGGED]:
+            where = {"topic": batch.topics[letter.row], "partition": int(batch.partitions[letter.row])}
+            place = {**where, "offset": int(batch.offsets[letter.row])}
+            found = {"stage": letter.stage, "reason": letter.reason}
+            log.warning("dead letter: %s", letter.text, extra={**place, **found})
+        if len(outcomes.dead) > LOGGED:
+            log.warning("%d more dead letters in this batch", len(outcomes.dead) - LOGGED)
+
+    def _said(self, kind: Kind, products: list[Product]) -> list[Said]:
+        """Return what every row that reads the kind says, in one forward pass for rows that share a trunk."""
+        said: dict[int, Said] = {}
+        for group in self._groups(kind):
+            began = self.timer()
+            embedded = self.models[group[0]].embed(products)
+            shared = self.timer() - began
+            for number in group:
+                began = self.timer()
+                answer = self.models[number].answer(embedded)
+                seconds = (shared + self.timer() - began) / sum(map(len, products))
+                said[number] = Said(self.models[number].provenance, answer, seconds)
+        return [said[number] for number in sorted(said)]
+
+    def _groups(self, kind: Kind) -> list[list[int]]:
+        """Return the numbers of the models that read a kind, those with one trunk together."""
+        groups: dict[str, list[int]] = {}
+        for number, model in enumerate(self.models):
+            if model.kind == kind:
+                groups.setdefault(model.trunk, []).append(number)
+        return list(groups.values())
+
+    def _outcomes(
+        self, batch: PacketBatch, products: dict[int, Product], said: dict[Kind, list[Said]], dead: list[DeadLetter]
+    ) -> Outcomes:
+        code = np.full(len(batch), Outcome.DEAD_LETTERED, np.int8)
+        reason = [""] * len(batch)
+        records: list[Record] = []
+        now, schema = self.clock_ms(), schemas.latest("result")
+        answers = {kind: _by_product(found, _of_kind(products, kind)) for kind, found in said.items()}
+        for row, product in products.items():
+            found = next(answers[product.kind])
+            why = _why_unscored(found)
+            context = Context(_source(batch, row), batch.ingest_ms, now, self.version)
+            value = schema.encode(result(product, found, why, context))
+            if len(value) > RESULT_BYTES:
+                text = f"the result has {len(value):,} bytes, more than {RESULT_BYTES:,}: send fewer records a product"
+                dead.append(DeadLetter(row, "result", Dead.BOUND_EXCEEDED, text))
+                continue
+            code[row], reason[row] = (Outcome.UNSCORED if why else Outcome.SCORED), why
+            key = (product.object_id or product.product_id).encode()
+            records.append(Record(row, self.topics.results, key, value, schema.headers))
+        for letter in dead:
+            reason[letter.row] = letter.reason
+        return Outcomes(code, reason, records, dead)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        began = self.timer()
+        yield
+        self.metrics.observe("stage_seconds", self.timer() - began, stage=stage)
+
+
+Answers = list[dict[str, object]]
+
+
+def _of_kind(products: dict[int, Product], kind: Kind) -> list[Product]:
+    return [product for product in products.values() if product.kind == kind]
+
+
+def _by_product(said: list[Said], products: list[Product]) -> Iterator[Answers]:
+    """Yield the answers of all rows to each product."""
+    sizes = [len(product) for product in products]
+    parts = [split(one, sizes) for one in said]
+    return (([next(part) for part in parts]) for _ in sizes)
+
+
+def _why_unscored(answers: Answers) -> str:
+    """Return '' where any record has an answer, else the first reason."""
+    first = ""
+    for answer in answers:
+        reasons = answer["reasons"]
+        if not isinstance(reasons, list) or "" in reasons or not reasons:
+            return ""
+        first = first or str(reasons[0])
+    return first or str(NoAnswer.OTHER_KIND)
+
+
+def _source(batch: PacketBatch, row: int) -> tuple[str, int, int, int]:
+    return batch.topics[row], int(batch.partitions[row]), int(batch.offsets[row]), int(batch.timestamps_ms[row])
