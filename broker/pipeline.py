@@ -29,6 +29,7 @@ from broker.decode import Decoded, Decoder
 from broker.gp import interpolate_on
 from broker.lightcurve import Dropped, merge, summarize
 from broker.score import GridRule, Scorer, Shadow, Tensors, build
+from broker.sidecar.feed import Feed
 
 AlertKey = tuple[str, int]
 Inputs = dict[GridRule, tuple[Tensors, Ints]]
@@ -90,6 +91,8 @@ class Pipeline:
         By survey; alerts of a survey without one are unscored with ``no_model``.
     shadows : dict of str to list of Shadow
         By survey; candidates whose annotations go to topics of their own. No live byte depends on them.
+    feed : Feed or None
+        What sends hosts' columns and stamps of classified alerts to sidecars.
     clock_ms : callable
         Unix ms UTC, for the annotations' publish time.
     timer : callable
@@ -104,6 +107,7 @@ class Pipeline:
     cuts: Cuts = field(default_factory=Cuts)
     publishing: Publishing = field(default_factory=Publishing)
     shadows: dict[str, list[Shadow]] = field(default_factory=dict)
+    feed: Feed | None = None
     gp_solver: str = "fast"
     gp_threads: int = 1
     recent: Recent = field(default_factory=Recent)
@@ -111,6 +115,7 @@ class Pipeline:
     _pending: list[AlertKey] = field(default_factory=list)
     _observed_ms: list[float] = field(default_factory=list)
     _shadow_failed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _fed: Counter[tuple[str, str]] = field(default_factory=Counter)
     _said: set[tuple[str, str]] = field(default_factory=set)
     _answered: PacketBatch | None = None  # what the fields above are of
 
@@ -130,7 +135,7 @@ class Pipeline:
             decoded, dead = self.decoder(batch)
         for letter in dead:
             reason[letter.row] = letter.reason
-        self._pending, self._observed_ms, self._shadow_failed = [], [], Counter()
+        self._pending, self._observed_ms, self._shadow_failed, self._fed = [], [], Counter(), Counter()
         for part in decoded:
             records += self._survey(part, batch, code, reason)
         self._answered = batch
@@ -151,6 +156,11 @@ class Pipeline:
         self.recent.add(self._pending)
         for (model, reason), alerts in self._shadow_failed.items():
             self.metrics.count("shadow_failed_total", alerts, model=model, reason=reason)
+        for (kind, reason), products in self._fed.items():
+            if reason:
+                self.metrics.count("products_missing_total", products, kind=kind, reason=reason)
+            else:
+                self.metrics.count("products_sent_total", products, kind=kind)
         if self._observed_ms:
             age_s = (self.clock_ms() - float(np.median(self._observed_ms))) / 1000
             self.metrics.observe("alert_latency_seconds", max(0.0, age_s), since="observation")
@@ -174,6 +184,11 @@ class Pipeline:
         self._log_failed(alerts, batch, findings.reason)
         with self._timed("annotate"):
             records = self._records(alerts, batch, findings)
+        if self.feed is not None:
+            with self._timed("feed"):
+                products, counts = self.feed.records(alerts, batch, findings.scores)
+            records += products
+            self._fed += counts
         for shadow, found in zip(self.shadows.get(alerts.survey, ()), shadows, strict=True):
             with self._timed("shadow"):
                 records += self._shadow_records(shadow, alerts, batch, found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from broker import __version__
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from broker.deliver.types import Bounds
     from broker.pipeline import Pipeline
     from broker.score import Scorer, Shadow
+    from broker.sidecar.feed import Feed
 
 
 def now_ms() -> int:
@@ -99,11 +101,12 @@ def pipeline(
     timer : callable
         Seconds, for the stages' metric.
     """
+    from broker.decode import Decoder
     from broker.pipeline import Cuts, Pipeline, Publishing
 
-    output, cuts = settings.output, settings.cuts
+    output, cuts, schemas = settings.output, settings.cuts, store(settings)
     return Pipeline(
-        decoder=decoder(settings),
+        decoder=Decoder(schemas),
         scorers=scorers(settings),
         metrics=metrics,
         version=__version__,
@@ -113,9 +116,35 @@ def pipeline(
             Topics(prefix or output.prefix), output.raw, output.class_threshold, output.anomaly_percentile
         ),
         shadows=shadows or {},
+        feed=feed(settings, schemas, prefix),
         gp_solver=settings.score.gp_solver,
         gp_threads=settings.score.gp_threads,
         timer=timer,
+    )
+
+
+def product_topics(settings: Settings, prefix: str | None = None) -> Topics:
+    """Return the names of what sidecars read and write; those of a replay, with a ``prefix``, are below its own."""
+    live = prefix in (None, settings.output.prefix)
+    return Topics(settings.survey.prefix if live else f"{prefix}.{settings.survey.prefix}")
+
+
+def feed(settings: Settings, schemas: SchemaStore, prefix: str | None) -> Feed | None:
+    """Return what sends products to sidecars; None where the configuration asks for none."""
+    from broker.core.taxonomy import CLASSES
+    from broker.decode import details
+    from broker.sidecar.feed import Feed
+    from broker.sidecar.product import Kind
+
+    chosen = settings.survey
+    if not chosen.feed:
+        return None
+    return Feed(
+        topics=product_topics(settings, prefix),
+        kinds=tuple(Kind(kind) for kind in chosen.feed),
+        class_ids=frozenset(one.id for one in CLASSES if one.slug in chosen.classes),
+        threshold=chosen.threshold,
+        ask=partial(details, schemas=schemas, stamps="cutout" in chosen.feed),
     )
 
 

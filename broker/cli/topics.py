@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from broker.cli import candidates
+from broker.cli import assemble, candidates
 from broker.core.bands import SURVEYS
 from broker.core.config import load
 from broker.core.taxonomy import CLASSES
@@ -57,6 +57,8 @@ def create(
     names = Topics(settings.output.prefix)
     wanted = specs(names, surveys or sorted(SURVEYS), slugs, partitions, raw=settings.output.raw)
     wanted += [spec(names, name, partitions) for name in candidates.shadow_topics(settings)]
+    products = assemble.product_topics(settings)
+    wanted += [spec(products, products.product(kind), partitions) for kind in settings.survey.feed]
     made = create_topics(settings.kafka.librdkafka(), wanted)
     if as_json:
         own = [spec.name for spec in wanted if names.is_operators(spec.name)]

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from broker.core.errors import TocsinError
+from broker.core.taxonomy import BY_ID, CLASSES, COMMON
 
 _FROM_ENVIRONMENT = tuple(
     f"KAFKA_{group}_" for group in ("BOOTSTRAP", "SECURITY", "SASL", "SSL", "CLIENT", "SOCKET", "FETCH", "SESSION")
@@ -162,6 +163,28 @@ class Score(_Section):
         return {"ztf": "ztf-anomaly", "lsst": "lsst-anomaly", **value}
 
 
+class Survey(_Section):
+    """What sidecars are sent; nothing until feed names it."""
+
+    feed: list[Literal["catalog", "cutout"]] = Field(
+        default_factory=list, description="Products of classified alerts: host columns, stamps; both, one or none."
+    )
+    classes: list[str] = Field(
+        default_factory=lambda: [BY_ID[number].slug for number in sorted(COMMON)],
+        description="Classes whose alerts are sent, by their topics' last part.",
+    )
+    threshold: float = Field(0.5, ge=0, le=1, description="What those classes must have together, as a probability.")
+    prefix: str = Field("survey", description="First part of the topics of products and results.")
+
+    @field_validator("classes")
+    @classmethod
+    def _known(cls, value: list[str]) -> list[str]:
+        """Refuse a class that nobody gives."""
+        if unknown := set(value) - {one.slug for one in CLASSES}:
+            raise ValueError(f"no such class: {', '.join(sorted(unknown))}")
+        return value
+
+
 class Serve(_Section):
     """The HTTP page of health and metrics."""
 
@@ -197,6 +220,7 @@ class Settings(BaseSettings):
     dlq: DeadLetters = DeadLetters()
     cuts: Cuts = Cuts()
     score: Score = Score()
+    survey: Survey = Survey()
     serve: Serve = Serve()
     run: Run = Run()
 

@@ -16,6 +16,8 @@ CounterName = Literal[
     "alerts_filtered_total",  # {reason} packets left out by an operator's cut
     "alerts_dead_lettered_total",  # {stage, reason} packets that cannot be understood
     "shadow_failed_total",  # {model, reason} alerts that a candidate should have scored and could not
+    "products_sent_total",  # {kind} products of classified alerts for sidecars
+    "products_missing_total",  # {kind, reason} alerts that were chosen and have no such product
     "alerts_expired_total",  # {topic} offsets that the source dropped before we read them
     "transactions_aborted_total",  # transactions that were rolled back and tried again
     "waits_total",  # {what} times that a batch waited for something outside
@@ -36,6 +38,8 @@ LABELS: dict[str, tuple[str, ...]] = {
     "alerts_filtered_total": ("reason",),
     "alerts_dead_lettered_total": ("stage", "reason"),
     "shadow_failed_total": ("model", "reason"),
+    "products_sent_total": ("kind",),
+    "products_missing_total": ("kind", "reason"),
     "alerts_expired_total": ("topic",),
     "waits_total": ("what",),
     "stage_seconds": ("stage",),

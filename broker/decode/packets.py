@@ -38,7 +38,7 @@ def read(packet: bytes, schemas: SchemaStore, limits: Limits | None = None) -> d
     """
     limits = limits or Limits()
     text, body = body_of(packet, schemas, limits)
-    _walk(_any(text, limits), body, limits)
+    walk(_any(text, limits), body, limits)
     try:
         schema = fastavro.parse_schema(json.loads(text))
         return fastavro.schemaless_reader(io.BytesIO(body), schema, None)  # type: ignore[no-any-return]
@@ -59,7 +59,7 @@ def stamps(packet: bytes, schemas: SchemaStore, limits: Limits | None = None) ->
     limits = limits or Limits()
     text, body = body_of(packet, schemas, limits)
     program = _stamps(text, limits)
-    tables = _walk(program, body, limits)
+    tables = walk(program, body, limits)
     spans = {path: tables.alerts[0, word : word + 2].tolist() for path, word in program.projection.first_word.items()}
     return {path.split(".")[0]: body[start : start + size] for path, (start, size) in spans.items() if start >= 0}
 
@@ -85,7 +85,14 @@ def body_of(packet: bytes, schemas: SchemaStore, limits: Limits) -> tuple[bytes,
     return packet[schema : schema + schema_size], block
 
 
-def _walk(program: Program, body: bytes, limits: Limits) -> Tables:
+def walk(program: Program, body: bytes, limits: Limits) -> Tables:
+    """Return what a program captures of one body.
+
+    Raises
+    ------
+    Reject
+        The body does not parse.
+    """
     address = framing.address_of(body)
     spans = np.array([[address, address, address + len(body)]], dtype=np.int64)
     tables, ends = run(program, Bodies(np.zeros(1, dtype=np.int64), [body], spans), limits)
@@ -103,15 +110,18 @@ def _any(text: bytes, limits: Limits) -> Program:
 @lru_cache(maxsize=16)
 def _stamps(text: bytes, limits: Limits) -> Program:
     tree = Tree(text, limits)
+    return compile_program(tree, Projection("stamps", stamp_columns(tree), (), 1), limits)
+
+
+def stamp_columns(tree: Tree) -> tuple[Column, ...]:
+    """Return where the packets of a schema have their stamps; the first name of each path is the stamp's."""
     root = tree.resolve(tree.root)
-    paths = [
-        f"{label}{below}"
+    return tuple(
+        Column(f"{label}{below}", Kind.SPAN)
         for label, child in zip(root.labels, root.children, strict=False)  # a union has no labels
         if label.startswith("cutout")
         for below in _bytes_below(tree, child)
-    ]
-    columns = tuple(Column(path, Kind.SPAN) for path in paths)
-    return compile_program(tree, Projection("stamps", columns, (), 1), limits)
+    )
 
 
 def _bytes_below(tree: Tree, node: Node) -> list[str]:

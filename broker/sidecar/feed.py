@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -87,28 +87,39 @@ def product(kind: Kind, details: Details, alerts: AlertBatch, number: int) -> Pr
     number : int
         Of the alert among ``alerts``.
     """
-    survey, alert_id = alerts.survey, int(alerts.alert_id[number])
-    of = {"survey": survey, "object_id": alerts.object_id[number], "alert_id": alert_id}
-    name = f"{survey}.{alert_id}.{kind}"
     found = details.catalog if kind == Kind.CATALOG else details.cutout
-    if isinstance(found, Columns):
-        arrays = {key: Array(found.units[key], np.array([value])) for key, value in found.values.items()}
-        return Product(name, Kind.CATALOG, [found.record], arrays, **of)
-    if isinstance(found, Images):
-        band = int(alerts.band[number])
-        of_band = f"_{SURVEYS[survey].bands[band]}" if band >= 0 else ""
-        return Product(
-            name,
-            Kind.CUTOUT,
-            [alerts.object_id[number]],
-            {"image": Array(found.unit, found.pixels[None])},
-            bands=tuple(f"{image}{of_band}" for image in found.names),
-            pixel_scale_arcsec=found.pixel_scale_arcsec,
-            psf_fwhm_arcsec=found.psf_fwhm_arcsec,
-            zero_point=found.zero_point,
-            **of,
-        )
-    return found
+    if isinstance(found, Missing):
+        return found
+    survey, alert_id = alerts.survey, int(alerts.alert_id[number])
+    name, object_id = f"{survey}.{alert_id}.{kind}", alerts.object_id[number]
+    made = (
+        _catalog(name, found) if isinstance(found, Columns) else _cutout(name, object_id, found, _band(alerts, number))
+    )
+    return replace(made, survey=survey, object_id=object_id, alert_id=alert_id)
+
+
+def _catalog(name: str, found: Columns) -> Product:
+    arrays = {key: Array(found.units[key], np.array([value])) for key, value in found.values.items()}
+    return Product(name, Kind.CATALOG, [found.record], arrays)
+
+
+def _cutout(name: str, object_id: str, found: Images, band: str) -> Product:
+    return Product(
+        name,
+        Kind.CUTOUT,
+        [object_id],
+        {"image": Array(found.unit, found.pixels[None])},
+        bands=tuple(f"{image}{band}" for image in found.names),
+        pixel_scale_arcsec=found.pixel_scale_arcsec,
+        psf_fwhm_arcsec=found.psf_fwhm_arcsec,
+        zero_point=found.zero_point,
+    )
+
+
+def _band(alerts: AlertBatch, number: int) -> str:
+    """Return what follows the name of an image: '_g', or '' where the band is unknown."""
+    band = int(alerts.band[number])
+    return f"_{SURVEYS[alerts.survey].bands[band]}" if band >= 0 else ""
 
 
 def _tell(kind: Kind, missing: Missing, alerts: AlertBatch, number: int, before: int) -> None:
