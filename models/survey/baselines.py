@@ -7,7 +7,7 @@ n = records.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from broker.models.survey.row import Baseline, Columns, Examples, Floats
 
 _Features = NDArray[np.float64]
+_Predict = Callable[[Columns], Floats]
 _Make = Callable[[bool, int], Any]  # (classifier, seed) -> an estimator of scikit-learn
 
 
@@ -48,6 +49,16 @@ def train_z() -> Baseline:
     return _train_z
 
 
+def of(view: Callable[[Columns], Columns], baseline: Baseline) -> Baseline:
+    """Return the baseline on another view of the columns, such as colours of magnitudes."""
+    return partial(_viewed, view, baseline)
+
+
+def _viewed(view: Callable[[Columns], Columns], baseline: Baseline, train: Examples, seed: int) -> _Predict:
+    predict = baseline(replace(train, columns=view(train.columns)), seed)
+    return lambda columns: predict(view(columns))
+
+
 @dataclass(frozen=True, slots=True)
 class _Frame:
     """How columns become features: names, medians and which columns had something missing in training."""
@@ -57,7 +68,7 @@ class _Frame:
     gaps: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, columns: Columns) -> _Frame:
+    def fit(cls, columns: Columns) -> _Frame:
         names = tuple(sorted(name for name, column in columns.items() if column.ndim == 1))
         raw = _stack(columns, names)
         there = np.isfinite(raw)
@@ -80,9 +91,9 @@ def _stack(columns: Columns, names: tuple[str, ...]) -> _Features:
     return raw
 
 
-def _fit(make: _Make, train: Examples, seed: int) -> Callable[[Columns], Floats]:
+def _fit(make: _Make, train: Examples, seed: int) -> _Predict:
     classifier = train.truth.ndim == 1
-    frame = _Frame.of(train.columns)
+    frame = _Frame.fit(train.columns)
     truth = train.truth if classifier or train.truth.shape[1] > 1 else train.truth[:, 0]
     model = make(classifier, seed).fit(frame.features(train.columns), truth)
     if classifier:
@@ -145,6 +156,6 @@ class _PerTarget:
         return np.stack([model.predict(features) for model in self.models], axis=1)
 
 
-def _train_z(train: Examples, seed: int) -> Callable[[Columns], Floats]:
+def _train_z(train: Examples, seed: int) -> _Predict:
     always = np.bincount(train.truth) / len(train) if train.truth.ndim == 1 else np.median(train.truth, axis=0)
     return lambda columns: np.tile(always, (len(next(iter(columns.values()))), 1))

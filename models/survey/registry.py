@@ -65,6 +65,11 @@ def row(name: str) -> Row | Capability:
     return found
 
 
+def has(name: str) -> bool:
+    """Tell whether ``ROW`` or ``ROW@VARIANT`` names a row."""
+    return name.partition("@")[0] in places()
+
+
 def find(name: str) -> tuple[Row, str]:
     """Return the row and the variant of a name such as ``pz-mdn@dc2``; without ``@`` the row's first variant.
 
@@ -80,7 +85,7 @@ def find(name: str) -> tuple[Row, str]:
     variant = variant or next(iter(found.variants))
     if variant not in found.variants:
         raise TocsinError(f"{row_id} has no variant {variant!r}; there are: {', '.join(found.variants)}")
-    return found, variant
+    return found.on(variant), variant
 
 
 def weights_of(row_id: str) -> Path:

@@ -7,7 +7,7 @@ are named by small configurations, whose networks are built where they are train
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -120,11 +120,17 @@ class Variant:
         How many training takes.
     real : bool
         Needs the folder of real sets.
+    training : Training or None
+        Of this set, where the row's is not right for it.
+    targets : tuple of Target
+        Of this set, where the truth lies within other limits than the row's; empty: the row's.
     """
 
     make: Callable[[int, int, Path | None], Examples]
     n: int = 20_000
     real: bool = False
+    training: Training | None = None
+    targets: tuple[Target, ...] = ()
 
 
 class Baseline(Protocol):
@@ -206,6 +212,11 @@ class Row:
     training: Training = Training()
     shares: str = ""
     augment: Callable[[Columns, np.random.Generator], Columns] | None = None
+
+    def on(self, variant: str) -> Row:
+        """Return the row as it is for one of its variants, with that set's training and targets."""
+        own = self.variants[variant]
+        return replace(self, training=own.training or self.training, targets=own.targets or self.targets)
 
 
 @dataclass(frozen=True, slots=True)
