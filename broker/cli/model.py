@@ -28,27 +28,38 @@ def list_(root: Path | None) -> None:
     Example:
       tocsin model list
     """
+    from broker.models.survey import card as survey
+    from broker.models.survey import registry
     from broker.score import card as cards
 
     for name in cards.available(root):
         card = cards.read(name, root)
         size = f"{card.weights.bytes / 1000:.0f} kB"
-        click.echo(f"{card.name:18s} {card.version:8s} {size:>7s}  {card.summary}: {card.headline or 'no figure'}")
+        click.echo(f"{card.name:22s} {card.version:8s} {size:>7s}  {card.summary}: {card.headline or 'no figure'}")
+    for row in survey.installed(root):
+        told = survey.read(*registry.find(row), root)
+        size = f"{told.bytes / 1000:.0f} kB"
+        click.echo(f"{told.name:22s} {told.version:8s} {size:>7s}  {told.summary}: {told.headline or 'no figure'}")
 
 
 @model.command()
 @click.argument("name")
 @ROOT
 def card(name: str, root: Path | None) -> None:
-    """Print the card of the model NAME, as JSON.
+    """Print the card of the model NAME, as JSON; survey models are called ROW or ROW@VARIANT.
 
     \b
     Example:
       tocsin model card lsst-gru
     """
+    from broker.models.survey import card as survey
+    from broker.models.survey import registry
     from broker.score import card as cards
 
-    click.echo(cards.read(name, root).to_json(), nl=False)
+    if registry.has(name):
+        click.echo(survey.read(*registry.find(name), root).to_json(), nl=False)
+    else:
+        click.echo(cards.read(name, root).to_json(), nl=False)
 
 
 @model.command()
@@ -75,13 +86,23 @@ def verify(names: tuple[str, ...], root: Path | None) -> None:
     Example:
       tocsin model verify
     """
+    from broker.models.survey import card as survey
+    from broker.score import card as cards
+
+    for name in names or [*cards.available(root), *survey.installed(root)]:
+        click.echo(f"{name}: the weights are {_verified(name, root)[:12]}…, as the card says")
+
+
+def _verified(name: str, root: Path | None) -> str:
+    """Return the SHA-256 of a model's weights, loaded as the service would."""
     import torch
 
+    from broker.models.survey import registry, serve
     from broker.score import card as cards
     from broker.score.anomaly import Anomaly
     from broker.score.classify import Classifier
 
-    for name in names or cards.available(root):
-        kind = Classifier if cards.read(name, root).kind == "classifier" else Anomaly
-        loaded = kind.load(name, torch.device("cpu"), root)
-        click.echo(f"{name}: the weights are {loaded.card.weights.sha256[:12]}…, as the card says")
+    if registry.has(name):
+        return serve.load(name, root).card.weights_hash
+    kind = Classifier if cards.read(name, root).kind == "classifier" else Anomaly
+    return kind.load(name, torch.device("cpu"), root).card.weights.sha256

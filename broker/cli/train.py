@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from broker.core.config import load
 
+Report = Callable[[str, int, int], None]
+
 
 @click.command()
 @click.argument("name")
-@click.option("--data", type=click.Path(path_type=Path, exists=True), help="Wheel or folder of Parquet tables.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True),
+    help="Wheel or folder of Parquet tables; of a survey model, the folder of real sets [$TOCSIN_TEST_DATA/survey].",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of models [default: the installed one].")
 @click.option("--seed", default=0, show_default=True, help="Of examples, folds, starts and batches.")
 @click.option("--epochs", default=0, help="Epochs [default: the recipe's].")
 @click.option(
-    "--folds", default=5, show_default=True, type=click.IntRange(0, 5), help="How many of five folds to hold out first."
+    "--folds",
+    default=5,
+    show_default=True,
+    type=click.IntRange(0, 5),
+    help="How many of five folds to hold out first; survey models hold out a tenth.",
 )
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="Threads of torch.")
 @click.option("--config", type=click.Path(path_type=Path, exists=True), help="Settings (for the cache directory).")
@@ -33,22 +46,61 @@ def train(
     threads: int,
     config: Path | None,
 ) -> None:
-    """Train the model NAME, judge it on held-out folds, and write its weights and card.
+    """Train the model NAME, judge it on what was held out, and write its weights and card.
 
-    The data (82 MB) are downloaded once. A run that was stopped goes on after its last finished epoch.
+    NAME is a model of the stream, whose data (82 MB) are downloaded once, and whose training goes on, when it was
+    stopped, after its last finished epoch; or a survey model, ROW or ROW@VARIANT, whose examples are simulated or real.
 
     \b
     Example:
       tocsin train lsst-gru --seed 0
+      tocsin train pz-mdn@dc2 --data sets
     """
+    from broker.models.survey import registry
+
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()) as bars:
+        if registry.has(name):
+            said, metrics = _survey(name, data, out, seed, epochs, threads, partial(show, bars))
+        else:
+            said, metrics = _transients(name, data, out, seed, epochs, folds, threads, config, partial(show, bars))
+    click.echo(said)
+    click.echo(json.dumps(metrics, indent=2))
+
+
+def real_sets() -> Path | None:
+    """Return the folder of real sets that the environment names, or None."""
+    folder = os.environ.get("TOCSIN_TEST_DATA")
+    return Path(folder) / "survey" if folder else None
+
+
+def _survey(
+    name: str, data: Path | None, out: Path | None, seed: int, epochs: int, threads: int, report: Report
+) -> tuple[str, dict[str, Any]]:
+    # Heavy: torch.
+    from broker.models.survey import train as survey
+
+    card = survey.run(name, survey.Options(data or real_sets(), out, seed, threads, epochs), report)
+    return f"{card.name} {card.version}: {card.bytes} bytes, {card.training.seconds:.0f} s of training", card.metrics
+
+
+def _transients(
+    name: str,
+    data: Path | None,
+    out: Path | None,
+    seed: int,
+    epochs: int,
+    folds: int,
+    threads: int,
+    config: Path | None,
+    report: Report,
+) -> tuple[str, dict[str, Any]]:
     # Heavy: torch, scikit-learn.
     from broker.models.transients import recipes
 
     options = recipes.Options(data, load(config).run.cache_dir, out, seed, epochs, folds, threads)
-    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()) as bars:
-        card = recipes.run(name, options, partial(show, bars))
-    click.echo(f"{card.name} {card.version}: {card.weights.bytes} bytes, {card.training.seconds:.0f} s of training")
-    click.echo(json.dumps(card.metrics, indent=2))
+    card = recipes.run(name, options, report)
+    size, seconds = card.weights.bytes, card.training.seconds
+    return f"{card.name} {card.version}: {size} bytes, {seconds:.0f} s of training", card.metrics
 
 
 def show(bars: Progress, what: str, done: int, total: int) -> None:

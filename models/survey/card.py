@@ -126,7 +126,7 @@ class Card(_Strict):
     trunk, head : File
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1]
     row: str
     variant: str
     version: str
@@ -156,6 +156,16 @@ class Card(_Strict):
         """SHA-256 over the trunk's weights and all that decides what they are given."""
         reads = self.interface.model_dump_json(include={"kind", "inputs", "at_least", "trunk"})
         return hashlib.sha256(f"{self.trunk.sha256} {reads}".encode()).hexdigest()
+
+    @property
+    def bytes(self) -> int:
+        """Size of the weights that are the row's own."""
+        return self.head.bytes + (0 if self.trunk.row else self.trunk.bytes)
+
+    @property
+    def headline(self) -> str:
+        """The first held-out figures, in a few words."""
+        return ", ".join(f"{name} {value:.4g}" for name, value in list(self.metrics.items())[:2])
 
     def to_json(self) -> str:
         """Return the card as it lies beside the weights."""

@@ -1,32 +1,56 @@
-"""Training of a row: the same loop for every trunk and head, for benches and for the weights that ship.
+"""Training of a row: the same for benches and for the weights that ship, and what `tocsin train ROW` does.
 
 A tenth of the examples is held out: it chooses the epoch, and calibrates how unlike the training set a record is.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+import time
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from broker.core.errors import TocsinError
-from broker.models.survey import domain, registry
-from broker.models.survey.fitted import CHUNK, Fitted, Trunks, read, through
-from broker.models.survey.row import Columns, Examples, Floats, Row
-from broker.models.survey.weights import rounded
-
-Show = Callable[[str, int, int], None]
-"""Told what is done, how much of it and of how much."""
+from broker.models.survey import card as cards
+from broker.models.survey import descend, domain, registry, serve
+from broker.models.survey.card import Card, File
+from broker.models.survey.descend import Show, Task
+from broker.models.survey.fitted import Fitted, Trunks, read, through
+from broker.models.survey.judge import JUDGES
+from broker.models.survey.row import Examples, Row
+from broker.models.survey.weights import pack_heads, pack_trunks
 
 HELD_OUT = 0.1
 FEWEST = 20
 """Examples that training needs."""
+VERSION = "1.0.0"
+LICENCE = "BSD-3-Clause"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Arguments of `run`.
+
+    Attributes
+    ----------
+    data : Path or None
+        Folder of real sets.
+    out : Path or None
+        Folder of weights; None: where the row's are installed.
+    seed, threads : int
+    epochs : int
+        0 takes the row's.
+    """
+
+    data: Path | None = None
+    out: Path | None = None
+    seed: int = 0
+    threads: int = 1
+    epochs: int = 0
 
 
 def fit(
@@ -55,17 +79,26 @@ def fit(
     Raises
     ------
     TocsinError
-        Fewer than `FEWEST` examples have what the row requires.
+        Fewer than `FEWEST` examples have what the row requires, or they cannot train the trunk that is shared.
     """
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # small weights end as denormal numbers, which are a hundred times as slow
+    report = report or descend.silent
     if row.shares and trunks is None:
-        trunks = _shared(row, examples, seed, report or _silent, threads)
+        parent = _trunk_row(row)
+        if (parent.targets, parent.classes) != (row.targets, row.classes):
+            raise TocsinError(
+                f"{row.id}: these examples cannot train the trunk of {parent.id}, which learns other truths"
+            )
+        trunks = fit(parent, examples, seed, report=report, threads=threads).trunks
     train, held = split(row, examples, seed)
-    task = _Task(row, examples.take(train), examples.take(held), report or _silent, trunks)
-    members = [_member(task, k, seed) for k in range(row.training.members if trunks is None else len(trunks.networks))]
+    task = Task(row, examples.take(train), examples.take(held), report, trunks)
+    count = row.training.members if trunks is None else len(trunks.networks)
+    members = [descend.train(task, k, seed) for k in range(count)]
     if trunks is None:
-        trunks = _placed(row, [trunk for trunk, _ in members], task)
+        networks = [trunk for trunk, _ in members]
+        prepared = [row.trunk.prepare(read(row, part.columns).columns, row.inputs) for part in (task.train, task.held)]
+        trunks = Trunks(networks, domain.fit(*(through(networks[0], x) for x in prepared)))
     return Fitted(row, trunks, [head for _, head in members])
 
 
@@ -87,114 +120,100 @@ def split(row: Row, examples: Examples, seed: int) -> tuple[NDArray[np.int64], N
     return np.sort(order[n_held:]), np.sort(order[:n_held])
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    row: Row
-    train: Examples
-    held: Examples
-    report: Show
-    frozen: Trunks | None
-
-    def inputs(self, columns: Columns, member: int) -> Tensor:
-        """Return what a member's network is trained on: prepared inputs, or a frozen trunk's features of them."""
-        prepared = self.row.trunk.prepare(read(self.row, columns).columns, self.row.inputs)
-        return torch.from_numpy(prepared if self.frozen is None else through(self.frozen.networks[member], prepared))
-
-    def epoch(self, member: int, rng: np.random.Generator) -> Tensor:
-        """Return the training inputs of one epoch."""
-        augment = self.row.augment
-        return self.inputs(self.train.columns if augment is None else augment(self.train.columns, rng), member)
-
-
-def _member(task: _Task, member: int, seed: int) -> tuple[nn.Module, Any]:
-    """Return trunk and head of one member, as they were after their best epoch."""
-    row, rng = task.row, np.random.default_rng((seed, member))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(rng.integers(2**31)))
-        inputs, held = task.inputs(task.train.columns, member), task.inputs(task.held.columns, member)
-        trunk = row.trunk.build(inputs.numpy()) if task.frozen is None else nn.Identity()
-        head: Any = row.head.build(row.trunk.width, row, task.train.truth)
-        both = nn.ModuleList([trunk, head])
-        descend = _Descent.of(both, row, len(inputs))
-        truth, held_truth = _tensor(row, task.train.truth), _tensor(row, task.held.truth)
-        best, kept = np.inf, copy.deepcopy(both.state_dict())
-        for epoch in range(row.training.epochs):
-            if row.augment is not None:
-                inputs = task.epoch(member, rng)
-            descend.epoch(trunk, head, inputs, truth)
-            loss = _loss(trunk, head, held, held_truth)
-            if loss < best:
-                best, kept = loss, copy.deepcopy(both.state_dict())
-            task.report(f"{row.id} {member + 1}, held-out loss {loss:.4f}", epoch + 1, row.training.epochs)
-        both.load_state_dict(kept)
-        rounded(both)
-    return trunk.eval(), head.eval()
-
-
-@dataclass(frozen=True, slots=True)
-class _Descent:
-    """AdamW under a one-cycle schedule; gradients are clipped, because a density's can be of any size."""
-
-    optimiser: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.OneCycleLR
-    parameters: list[nn.Parameter]
-    batch: int
-
-    @classmethod
-    def of(cls, network: nn.Module, row: Row, n: int) -> _Descent:
-        training, parameters = row.training, list(network.parameters())
-        optimiser = torch.optim.AdamW(parameters, lr=training.rate, weight_decay=training.decay)
-        steps = training.epochs * len(range(0, n, training.batch))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, training.rate, total_steps=steps + 1, pct_start=0.15)
-        return cls(optimiser, schedule, parameters, training.batch)
-
-    def epoch(self, trunk: nn.Module, head: Any, inputs: Tensor, truth: Tensor) -> None:
-        trunk.train()
-        head.train()
-        for rows in torch.split(torch.randperm(len(inputs)), self.batch):
-            self.optimiser.zero_grad(set_to_none=True)
-            head.loss(trunk(inputs[rows]), truth[rows]).backward()
-            nn.utils.clip_grad_norm_(self.parameters, 1.0)
-            self.optimiser.step()
-            self.schedule.step()
-
-
-def _loss(trunk: nn.Module, head: Any, inputs: Tensor, truth: Tensor) -> float:
-    """Return the mean loss of held-out examples."""
-    trunk.eval()
-    head.eval()
-    with torch.inference_mode():
-        parts = zip(torch.split(inputs, CHUNK), torch.split(truth, CHUNK), strict=True)
-        total = sum([float(head.loss(trunk(x), y)) * len(x) for x, y in parts])
-    return total / len(inputs)
-
-
-def _placed(row: Row, networks: list[nn.Module], task: _Task) -> Trunks:
-    """Return trunks that know where their training set lies."""
-    features: list[Floats] = [
-        through(networks[0], row.trunk.prepare(read(row, part.columns).columns, row.inputs))
-        for part in (task.train, task.held)
-    ]
-    return Trunks(networks, domain.fit(features[0], features[1]))
-
-
-def _shared(row: Row, examples: Examples, seed: int, report: Show, threads: int) -> Trunks:
-    """Return the trunks of the row that this one reads, trained on the same examples.
+def make(row: Row, variant: str, seed: int, data: Path | None) -> Examples:
+    """Return the examples of a row's variant.
 
     Raises
     ------
     TocsinError
-        That row learns something else, which these examples do not tell.
+        The variant needs the folder of real sets.
     """
-    parent = registry.row(row.shares)
-    if not isinstance(parent, Row) or (parent.targets, parent.classes) != (row.targets, row.classes):
-        raise TocsinError(f"{row.id} needs the trunk of {row.shares}, which these examples cannot train")
-    return fit(parent, examples, seed, report=report, threads=threads).trunks
+    wanted = row.variants[variant]
+    if wanted.real and data is None:
+        raise TocsinError(f"{row.id}@{variant} is trained on a real set: say where the sets are, with --data DIR")
+    return wanted.make(wanted.n, seed, data)
 
 
-def _tensor(row: Row, truth: NDArray[Any]) -> Tensor:
-    return torch.from_numpy(truth.astype(np.int64 if row.classes else np.float32))
+def run(name: str, options: Options, report: Show) -> Card:
+    """Make a row's examples, train it, judge it on what was held out, and write weights and card; return the card.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``pz-mdn@dc2``; without ``@`` the row's first variant.
+
+    Raises
+    ------
+    TocsinError
+        No such row or variant, no folder of real sets for a variant that needs it, too few examples, or no weights of
+        the row whose trunk is shared.
+    """
+    row, variant = registry.find(name)
+    row = replace(row, training=replace(row.training, epochs=options.epochs or row.training.epochs))
+    report(f"{row.id}@{variant}: examples", 0, 1)
+    examples = make(row, variant, options.seed, options.data)
+    report(f"{row.id}@{variant}: examples", 1, 1)
+    trunks, trunk = _stored(row, variant, options) if row.shares else (None, None)
+    begun = time.monotonic()
+    fitted = fit(row, examples, options.seed, report=report, threads=options.threads, trunks=trunks)
+    seconds = round(time.monotonic() - begun, 1)
+    files = {cards.HEAD_FILE: pack_heads(fitted.heads)}
+    if trunk is None:
+        files[cards.TRUNK_FILE] = pack_trunks(fitted.trunks)
+        trunk = cards.describe(cards.TRUNK_FILE, files[cards.TRUNK_FILE])
+    head = cards.describe(cards.HEAD_FILE, files[cards.HEAD_FILE])
+    cards.write(_card(fitted, variant, examples, options.seed, seconds, trunk, head), files, options.out)
+    return cards.read(row, variant, options.out)
 
 
-def _silent(what: str, done: int, total: int) -> None:
-    """Say nothing of the progress."""
+def _trunk_row(row: Row) -> Row:
+    """Return the row whose trunk this one reads.
+
+    Raises
+    ------
+    TocsinError
+        That row reads something else, or otherwise.
+    """
+    parent, _ = registry.find(row.shares)
+    for what in ("kind", "inputs", "at_least", "trunk"):
+        if getattr(parent, what) != getattr(row, what):
+            raise TocsinError(f"{row.id} shares the trunk of {row.shares}, but its {what} differs")
+    return parent
+
+
+def _stored(row: Row, variant: str, options: Options) -> tuple[Trunks, File]:
+    """Return the trunks of the row that this one shares them with, and what the card says of their file."""
+    parent = _trunk_row(row)
+    card = cards.read(parent, variant, options.out)
+    return serve.load_trunks(parent, card, options.out), card.trunk.model_copy(update={"row": parent.id})
+
+
+def _card(fitted: Fitted, variant: str, examples: Examples, seed: int, seconds: float, trunk: File, head: File) -> Card:
+    row = fitted.row
+    train, held = (examples.take(part) for part in split(row, examples, seed))
+    figures = JUDGES[row.judge](fitted.answer(held.columns), held.truth, held.extra)
+    training = asdict(row.training) | {"members": len(fitted.heads)}
+    return Card(
+        schema_version=1,
+        row=row.id,
+        variant=variant,
+        version=VERSION,
+        summary=row.summary,
+        papers=tuple(f"{paper.citation}, {paper.reference}" for paper in row.papers),
+        finding=row.finding,
+        licence=LICENCE,
+        interface=cards.interface(row),
+        data=cards.Data(**asdict(examples.data)),
+        training=cards.Training(
+            command=f"tocsin train {row.id}@{variant} --seed {seed}",
+            date=f"{datetime.now(UTC):%Y-%m-%d}",
+            seed=seed,
+            examples=len(train),
+            held_out=len(held),
+            seconds=seconds,
+            **training,
+        ),
+        metrics={name: float(figure.value) for name, figure in figures.items()},
+        trunk=trunk,
+        head=head,
+    )
