@@ -14,6 +14,7 @@ COMMANDS = {
     "scale": "broker.cli.bench.scale:scale",
     "score": "broker.cli.bench.score:score",
     "start": "broker.cli.bench.start:start",
+    "survey": "broker.cli.bench.survey:survey",
 }
 
 

@@ -1,0 +1,203 @@
+"""A row beside its baselines: the same inputs, figures and speeds of one run. n = records.
+
+A simulator's variant is judged with the weights that ship, on fresh examples of another seed; a real set by five folds,
+pooled out of fold: each fold is answered by networks that never saw it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from broker.core.errors import TocsinError
+from broker.models.survey import registry, serve, train
+from broker.models.survey.descend import Show, silent
+from broker.models.survey.judge import JUDGES
+from broker.models.survey.row import Columns, Examples, Floats, Row, Variant
+from broker.sidecar.answer import Answer, Output
+
+FOLDS = 5
+FRESH = 5_000
+"""Examples that a simulator's variant is judged on."""
+FRESH_SEED = 1_000_003
+"""Added to the bench's seed: no training seed comes near it."""
+TIMED = 2_000
+Found = dict[str, Any]
+Predict = Callable[[Columns], Floats]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Answers to examples that those who answer have not seen.
+
+    Attributes
+    ----------
+    examples : Examples
+    answers : dict of str to Answer
+        The row's under ``model``, then each baseline's by its name.
+    speeds : dict of str to float
+        Records per second of one thread, by the same names, on the same records.
+    """
+
+    examples: Examples
+    answers: dict[str, Answer]
+    speeds: dict[str, float]
+
+
+def bench(name: str, data: Path | None, seed: int = 1, report: Show | None = None) -> Found:
+    """Return the result of one variant of a row, such as ``pz-mdn@dc2``, as it is written to a file.
+
+    Raises
+    ------
+    TocsinError
+        No such row or variant, or its real set is not there.
+    """
+    began = time.perf_counter()
+    row, variant = registry.find(name)
+    chosen = row.variants[variant]
+    if chosen.real and data is None:
+        raise TocsinError(f"{name} is judged on a real set: give its folder by --data or $TOCSIN_TEST_DATA")
+    say = report or silent
+    run = _folds(row, chosen, data, seed, say) if chosen.real else _fresh(row, variant, chosen, seed, say)
+    about = run.examples.data
+    return {
+        "row": row.id,
+        "variant": variant,
+        "data": {"id": about.id, "version": about.version, "toy": about.toy, "real": about.real},
+        "protocol": f"{FOLDS} folds, pooled" if chosen.real else "shipped weights, fresh examples",
+        "seed": seed,
+        "records": len(run.examples),
+        "metrics": _metrics(row, run),
+        "records_per_s": {who: float(f"{speed:.3g}") for who, speed in run.speeds.items()},
+        "seconds": round(time.perf_counter() - began, 1),
+        "command": f"tocsin bench survey {row.id}@{variant} --seed {seed}",
+    }
+
+
+def _fresh(row: Row, name: str, variant: Variant, seed: int, report: Show) -> Run:
+    """Judge the weights that ship; the baselines are trained on as many examples as they were."""
+    served = serve.load(f"{row.id}@{name}")
+    examples = fresh(row, name, seed)
+    seen = variant.make(variant.n, served.card.training.seed, None)
+    fitted = baselines(row, seen, seed, report)
+    answers = {"model": served.fitted.answer(examples.columns)}
+    answers |= {who: as_answer(row, predict(examples.columns)) for who, predict in fitted.items()}
+    return Run(examples, answers, speeds(served.fitted.answer, fitted, examples))
+
+
+def fresh(row: Row, variant: str, seed: int, n: int = FRESH) -> Examples:
+    """Return what a simulator's variant is judged on: the same for the same seed, and never trained on."""
+    return row.variants[variant].make(n, FRESH_SEED + seed, None)
+
+
+def figures(row: Row, answer: Answer, examples: Examples) -> dict[str, float]:
+    """Return the figures of an answer as results hold them."""
+    judged = JUDGES[row.judge](answer, examples.truth, examples.extra)
+    return {name: _rounded(figure.value) for name, figure in judged.items()}
+
+
+def _folds(row: Row, variant: Variant, data: Path | None, seed: int, report: Show) -> Run:
+    """Train on four fifths and answer the fifth, five times."""
+    examples = variant.make(variant.n, seed, data)
+    parts = folds(row, examples, seed)
+    answers: dict[str, list[Answer]] = {}
+    rates: dict[str, list[float]] = {}
+    for number, part in enumerate(parts):
+        rest, held = np.setdiff1d(np.arange(len(examples)), part), examples.take(part)
+        fitted = train.fit(row, examples.take(rest), seed * FOLDS + number, report=report)
+        others = baselines(row, examples.take(rest), seed, report)
+        answers.setdefault("model", []).append(fitted.answer(held.columns))
+        for who, predict in others.items():
+            answers.setdefault(who, []).append(as_answer(row, predict(held.columns)))
+        for who, speed in speeds(fitted.answer, others, held).items():
+            rates.setdefault(who, []).append(speed)
+        report(f"{row.id}: folds", number + 1, FOLDS)
+    pooled = {who: joined(said) for who, said in answers.items()}
+    return Run(examples.take(np.concatenate(parts)), pooled, {who: max(s) for who, s in rates.items()})
+
+
+def folds(row: Row, examples: Examples, seed: int) -> list[NDArray[np.int64]]:
+    """Return the rows of each fold; a classifier's classes are as common in all of them."""
+    shuffled = np.random.default_rng(seed).permutation(len(examples))
+    if row.classes:
+        shuffled = shuffled[np.argsort(examples.truth[shuffled], kind="stable")]
+    return [np.sort(shuffled[number::FOLDS]) for number in range(FOLDS)]
+
+
+def baselines(row: Row, examples: Examples, seed: int, report: Show) -> dict[str, Predict]:
+    """Return the row's baselines, fitted to the examples."""
+    fitted = {}
+    for number, (who, baseline) in enumerate(row.baselines.items()):
+        fitted[who] = baseline(examples, seed)
+        report(f"{row.id}: baselines", number + 1, len(row.baselines))
+    return fitted
+
+
+def as_answer(row: Row, estimates: Floats) -> Answer:
+    """Return a baseline's estimates (n, targets), or probabilities (n, classes), as a row would say them."""
+    nothing = np.full(len(estimates), np.nan)
+    if row.classes:
+        likeliest, parts = estimates.argmax(axis=1).astype(np.float64), {"probabilities": estimates}
+        outputs = [Output("class", "", "classes", likeliest, nothing, parts, row.classes)]
+    else:
+        columns = zip(row.targets, estimates.T, strict=True)
+        outputs = [Output(target.name, target.unit, "value", column, nothing) for target, column in columns]
+    return Answer(tuple(outputs), nothing, [""] * len(estimates))
+
+
+def joined(answers: list[Answer]) -> Answer:
+    """Return the answers to several parts as one."""
+    outputs = [_joined([answer.outputs[i] for answer in answers]) for i in range(len(answers[0].outputs))]
+    rank = np.concatenate([answer.out_of_domain for answer in answers])
+    return Answer(tuple(outputs), rank, [why for answer in answers for why in answer.reason])
+
+
+def _joined(outputs: list[Output]) -> Output:
+    first = outputs[0]
+    parts = {
+        name: part if name == "grid" else np.concatenate([output.parts[name] for output in outputs])
+        for name, part in first.parts.items()
+    }
+    value, sigma = (np.concatenate([getattr(output, name) for output in outputs]) for name in ("value", "sigma"))
+    return replace(first, value=value, sigma=sigma, parts=parts)
+
+
+def speeds(answer: Callable[[Columns], Answer], others: dict[str, Predict], examples: Examples) -> dict[str, float]:
+    """Return records per second of the row and of each baseline, on the same records, the best of three."""
+    columns = examples.take(np.arange(len(examples))[:TIMED]).columns
+    n = min(len(examples), TIMED)
+    calls: dict[str, Callable[[Columns], Any]] = {"model": answer, **others}
+    return {who: n / min(_seconds(call, columns) for _ in range(3)) for who, call in calls.items()}
+
+
+def _seconds(call: Callable[[Columns], Any], columns: Columns) -> float:
+    began = time.perf_counter()
+    call(columns)
+    return time.perf_counter() - began
+
+
+def _metrics(row: Row, run: Run) -> dict[str, Found]:
+    """Return each figure of the row, its 95 % interval, and the same figure of each baseline that has it."""
+    truth, extra, judge = run.examples.truth, run.examples.extra, JUDGES[row.judge]
+    figures = {who: judge(answer, truth, extra) for who, answer in run.answers.items()}
+    own = figures.pop("model")
+    return {
+        name: {
+            "unit": figure.unit,
+            "better": figure.better,
+            "model": _rounded(figure.value),
+            "interval": [_rounded(limit) for limit in figure.interval()],
+            "baselines": {who: _rounded(said[name].value) for who, said in figures.items() if name in said},
+        }
+        for name, figure in own.items()
+    }
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")
