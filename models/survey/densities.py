@@ -168,7 +168,9 @@ def mixture_mode(weights: Floats, means: Floats, sigmas: Floats) -> Floats:
 
 def mixture_square(weights: Floats, means: Floats, sigmas: Floats) -> Floats:
     """Return the integral of the squared density (n,): products of Gaussians are Gaussians."""
-    variance = sigmas[:, :, None] ** 2 + sigmas[:, None] ** 2
-    overlap = np.exp(-0.5 * (means[:, :, None] - means[:, None]) ** 2 / variance) / np.sqrt(2 * pi * variance)
-    total: Floats = np.einsum("ni,nij,nj->n", weights, overlap, weights)
+    total = np.zeros_like(means[:, 0])
+    for weight, mean, sigma in zip(weights.T, means.T, sigmas.T, strict=True):  # all pairs at once would not fit
+        variance = sigma[:, None] ** 2 + sigmas**2
+        overlap = np.exp(-0.5 * (mean[:, None] - means) ** 2 / variance) / np.sqrt(2 * pi * variance)
+        total += weight * np.einsum("nk,nk->n", weights, overlap)
     return total

@@ -1,6 +1,6 @@
 """Posteriors of any form, and what tells whether they can be trusted. numpy only.
 
-n = records, m = points, s = samples, q = levels. Forms are those of `broker.sidecar.answer.Output`; a
+n = records, m = points, s = samples, q = levels, d = targets. Forms are those of `broker.sidecar.answer.Output`; a
 ``value`` with its sigma is read as a Gaussian.
 """
 
@@ -132,6 +132,44 @@ def central(output: Output, mass: float) -> tuple[Floats, Floats]:
     """Return the ends (n,) of the interval that holds the central ``mass`` of each posterior."""
     low, high = quantiles(output, np.array([0.5 - 0.5 * mass, 0.5 + 0.5 * mass])).T
     return low, high
+
+
+def deviation(ranks: Floats) -> Floats:
+    """Return how far ranks (..., n) are from uniform on 0 to 1: the Kolmogorov-Smirnov distance (...)."""
+    ordered = np.sort(ranks, axis=-1)
+    n = ordered.shape[-1]
+    above, below = np.arange(1, n + 1) / n - ordered, ordered - np.arange(n) / n
+    furthest: Floats = np.maximum(above, below).max(axis=-1)
+    return furthest
+
+
+def coverage(ranks: Floats, masses: Floats) -> Floats:
+    """Return the share (q,) of truths within the central intervals of the masses (q,), of their ranks `pit` (n,)."""
+    from_middle = 2.0 * np.abs(ranks - 0.5)
+    share: Floats = np.mean(from_middle[:, None] <= masses, axis=0)
+    return share
+
+
+def tarp(samples: Floats, truth: Floats, seed: int) -> Floats:
+    """Return ranks (n,) that are uniform if joint posteriors are right: tests of accuracy with random points.
+
+    Each record has a random reference point; its rank is the share of samples that are nearer to it than the truth is
+    (Lemos+2023). Unlike `pit` it sees how targets depend on each other.
+
+    Parameters
+    ----------
+    samples : array, (n, s, d)
+    truth : array, (n, d)
+    seed : int
+        Of the reference points, uniform in the box of all truths, and of how ties are broken.
+    """
+    rng = np.random.default_rng(seed)
+    scale = np.maximum(truth.std(axis=0), 1e-12)
+    reference = rng.uniform(truth.min(axis=0), truth.max(axis=0), truth.shape) / scale
+    far = np.sum((truth / scale - reference) ** 2, axis=1)
+    nearer = np.sum(np.sum((samples / scale - reference[:, None]) ** 2, axis=2) < far[:, None], axis=1)
+    ranks: Floats = (nearer + rng.random(len(truth))) / (samples.shape[1] + 1)
+    return ranks
 
 
 def _first(output: Output) -> Floats:
