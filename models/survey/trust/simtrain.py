@@ -1,0 +1,88 @@
+"""x-simtrain: every answer names what its weights were trained on, and what a simulation's prior is worth elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from broker.core import schemas
+from broker.core.batch import PacketBatch
+from broker.core.metrics import Recorded
+from broker.core.topics import Topics
+from broker.models.survey import bench, registry, serve
+from broker.models.survey.judge import JUDGES
+from broker.models.survey.row import Examples, Finding, Row
+from broker.models.survey.serve import Served
+from broker.sidecar.product import Array, Product
+from broker.sidecar.step import Sidecar
+from broker.sidecar.write import product_message, said_in
+
+ELSEWHERE = "pz-mdn"
+"""The row whose simulation is tried on skies that it was not made for."""
+
+
+def show(seed: int, data: Path | None) -> tuple[list[Finding], str]:
+    """Send a product through every row that has weights, and try a simulation's weights on given sets."""
+    served = [
+        serve.load(f"{row.id}@{name}")
+        for row in registry.rows().values()
+        if isinstance(row, Row)
+        for name, variant in row.variants.items()
+        if not variant.real
+    ]
+    named = [_names_its_data(one, seed) for one in served]
+    share = 100.0 * float(np.mean(named))
+    metric = "answers that name simulator, version and toy as their card does"
+    findings = [Finding(metric, "%", "more", share, 0.0, (share, share))]
+    findings += _elsewhere(seed, data) if data is not None else []
+    said = (
+        f"{len(named)} rows through the sidecar's step. Weights of a simulation, tried on given sets, beside a random "
+        "forest that was trained on the same simulation."
+    )
+    return findings, said
+
+
+def _names_its_data(served: Served, seed: int) -> bool:
+    """Tell whether the answer to a product, read back from its message, says what the card says."""
+    row, card = served.fitted.row, served.card
+    product = as_product(row, bench.fresh(row, card.variant, seed, 4))
+    clock = iter(range(10))
+    step = Sidecar([served], Topics("survey.check"), Recorded(), "0", lambda: next(clock))
+    (record,) = step(_batch(product_message(product))).records
+    (said,) = said_in(schemas.decode(record.value, list(record.headers), "result"))
+    told = (said.provenance.data_id, said.provenance.data_version, said.provenance.toy)
+    return told == (card.data.id, card.data.version, card.data.toy)
+
+
+def as_product(row: Row, examples: Examples) -> Product:
+    """Return examples as a product that the row reads."""
+    units = {wanted.name: wanted.unit for wanted in row.inputs}
+    known = ((name, np.asarray(x, np.float64)) for name, x in examples.columns.items() if name in units)
+    arrays = {name: Array(units[name], x) for name, x in known}
+    return Product("example", row.kind, [str(i) for i in range(len(examples))], arrays)
+
+
+def _batch(message: bytes) -> PacketBatch:
+    zeros = np.zeros(1, np.int64)
+    return PacketBatch([message], ["products"], zeros.astype(np.int32), zeros, zeros, 0)
+
+
+def _elsewhere(seed: int, data: Path) -> list[Finding]:
+    """Return the scatter of simulated weights, and of a forest trained on the same simulation, on given sets."""
+    row, variant = registry.find(f"{ELSEWHERE}@sim")
+    served = serve.load(f"{ELSEWHERE}@sim")
+    seen = row.variants[variant].make(row.variants[variant].n, served.card.training.seed, None)
+    forest = row.baselines["forest"](seen, seed)
+    return [
+        _scatter(row, name, served, forest, chosen.make(0, seed, data))
+        for name, chosen in row.variants.items()
+        if chosen.real
+    ]
+
+
+def _scatter(row: Row, name: str, served: Served, forest: bench.Predict, examples: Examples) -> Finding:
+    every = {wanted.name: np.full(len(examples), np.nan) for wanted in row.inputs} | examples.columns
+    answers = served.fitted.answer(every), bench.as_answer(row, forest(every))
+    own, other = (JUDGES[row.judge](answer, examples.truth, examples.extra)["sigma_nmad"] for answer in answers)
+    return Finding(f"sigma_nmad of {row.id}@sim on {name}", "", "less", own.value, other.value, own.interval())
