@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def ledger(
         found = recount_kafka(*places.kafka_of(config, brokers, prefix), verify_source=verify_source)
     else:
         client, _ = places.kafka_of(config, brokers, prefix)
-        packets = _count_inputs(where, sources, client) if verify_source else None
+        packets = count_inputs(where, sources, client) if verify_source else None
         found = recount_directory(Path(where), source_packets=packets)
     click.echo(json.dumps(found) if as_json else table(found))
     if not found["balanced"]:
@@ -97,9 +98,10 @@ def _noted(directory: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def _count_inputs(where: str, sources: tuple[Path, ...], client: dict[str, Any]) -> int:
+def count_inputs(where: str, sources: tuple[Path, ...], client: dict[str, Any]) -> int:
     """Count packets anew, by the archive's own count: of the given sources, else of what the replay was given."""
     from broker.archive import read
+    from broker.cli import products
 
     noted = [] if sources else _noted(Path(where))
     if not sources and not noted:
@@ -108,7 +110,8 @@ def _count_inputs(where: str, sources: tuple[Path, ...], client: dict[str, Any])
         raise TocsinError(f"{where} holds a part of its inputs, or several rounds: their count says nothing of it")
     topics = [name.removeprefix(KAFKA) for name in noted if name.startswith(KAFKA)]
     paths = list(sources) or [Path(name) for name in noted if not name.startswith(KAFKA)]
-    return read.count(paths) + (_count_topics(Path(where), topics, client) if topics else 0)
+    count = partial(products.count, Path(where)) if products.rows_of(Path(where)) else read.count
+    return count(paths) + (_count_topics(Path(where), topics, client) if topics else 0)
 
 
 def _count_topics(directory: Path, topics: list[str], client: dict[str, Any]) -> int:

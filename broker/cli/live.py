@@ -36,19 +36,25 @@ class Watched:
         Topics of the annotations.
     total : int or None
         Packets expected, for the bar.
+    what : str
+        How packets are called.
+    tabled : bool
+        Show the latest annotations, too.
     """
 
     step: Step
     primary: frozenset[str]
     total: int | None
     console: Console
+    what: str = "alerts"
+    tabled: bool = True
     latest: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=ROWS))
     progress: Progress = field(init=False)
     live: Live | None = None
 
     def __post_init__(self) -> None:
         self.progress = Progress(
-            TextColumn("alerts"),
+            TextColumn(self.what),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]:.0f}/s"),
@@ -56,7 +62,7 @@ class Watched:
             TimeRemainingColumn(),
             console=self.console,
         )
-        self.progress.add_task("alerts", total=self.total, rate=0.0)
+        self.progress.add_task(self.what, total=self.total, rate=0.0)
 
     def __call__(self, batch: PacketBatch) -> Outcomes:
         """Run the step."""
@@ -65,18 +71,22 @@ class Watched:
     def committed(self, batch: PacketBatch, outcomes: Outcomes) -> None:
         """Move the bar and show the batch's last scored alerts."""
         self.step.committed(batch, outcomes)
-        scored = [r for r in outcomes.records if r.topic in self.primary and outcomes.code[r.row] == 0]
-        self.latest.extend(_annotation(record) for record in scored[-ROWS // 2 :])
+        if self.tabled:
+            scored = [r for r in outcomes.records if r.topic in self.primary and outcomes.code[r.row] == 0]
+            self.latest.extend(_annotation(record) for record in scored[-ROWS // 2 :])
         task = self.progress.tasks[0]
         rate = (task.completed + len(batch)) / max(task.elapsed or 0.0, 1e-3)
         self.progress.update(task.id, advance=len(batch), rate=rate)
         if self.live is not None:
-            self.live.update(Group(table(self.latest), self.progress))
+            self.live.update(self._drawn())
+
+    def _drawn(self) -> Group:
+        return Group(table(self.latest), self.progress) if self.tabled else Group(self.progress)
 
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Draw while the block runs; without a terminal, only the final state is printed."""
-        with Live(Group(table(self.latest), self.progress), console=self.console, refresh_per_second=8) as self.live:
+        with Live(self._drawn(), console=self.console, refresh_per_second=8) as self.live:
             yield
         self.console.print()
 

@@ -14,6 +14,7 @@ from broker.core.errors import TocsinError
 COMMANDS = {
     "demo": "broker.cli.demo:demo",
     "run": "broker.cli.run:run",
+    "sidecar": "broker.cli.sidecar:sidecar",
     "replay": "broker.cli.replay:replay",
     "diff": "broker.cli.diff:diff",
     "subscribe": "broker.cli.subscribe:subscribe",

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from broker.deliver.loop import Totals
 
 log = logging.getLogger("tocsin.run")
+TellReady = Callable[[Callable[[], bool]], None]
+Service = Callable[["Settings", "Metrics", threading.Event, TellReady], "Totals"]
 
 
 @click.command()
@@ -73,8 +75,8 @@ def run(
     serve(settings)
 
 
-def serve(settings: Settings) -> None:
-    """Run the service with its page of health and metrics until it is told to stop."""
+def serve(settings: Settings, what: Service | None = None) -> None:
+    """Run the service with its page of health and metrics until it is told to stop; default: that of the stream."""
     from broker.deliver.loop import stop_on_signals
     from broker.serve.http import serving
     from broker.serve.metrics import Prometheus
@@ -94,7 +96,7 @@ def serve(settings: Settings) -> None:
                 f"cannot listen on {host}:{wanted} ({error.strerror}): --port 0 takes a free one"
             ) from error
         log.info("listening", extra={"host": settings.serve.host, "port": port})
-        totals = service(settings, metrics, stop, state.assigned)
+        totals = (what or service)(settings, metrics, stop, state.assigned)
         log.info("stopped", extra={"received": totals.received, "batches": totals.batches})
 
 
@@ -126,26 +128,44 @@ def service(
     settings: Settings,
     metrics: Metrics,
     stop: threading.Event,
-    tell_ready: Callable[[Callable[[], bool]], None] = lambda _: None,
+    tell_ready: TellReady = lambda _: None,
     timer: Callable[[], float] = time.perf_counter,
 ) -> Totals:
-    """Build all parts and deliver until ``stop``; what `tocsin run` and the benches share.
+    """Build all parts of the stream and deliver until ``stop``; what `tocsin run` and the benches share.
 
     Raises
     ------
     TocsinError
         A model or a setting is wrong, or a limit is broken.
     """
-    from broker.deliver.deadletters import Limits
-    from broker.deliver.kafka import KafkaNotes, KafkaSink, KafkaSource, claim_member
-    from broker.deliver.loop import run as deliver
-
-    topics = Topics(settings.output.prefix)
-    kafka = settings.kafka.librdkafka()
 
     def make() -> Step:
         return assemble.pipeline(settings, metrics, shadows=candidates.shadows(settings), timer=timer)
 
+    return deliver(settings, metrics, stop, tell_ready, make, assemble.primary(Topics(settings.output.prefix)))
+
+
+def deliver(
+    settings: Settings,
+    metrics: Metrics,
+    stop: threading.Event,
+    tell_ready: TellReady,
+    make: Callable[[], Step],
+    primary: frozenset[str],
+) -> Totals:
+    """Run the step that ``make`` returns from Kafka to Kafka until ``stop``.
+
+    Raises
+    ------
+    TocsinError
+        See `service`.
+    """
+    from broker.deliver.deadletters import Limits
+    from broker.deliver.kafka import KafkaNotes, KafkaSink, KafkaSource, claim_member
+    from broker.deliver.loop import run as loop
+
+    topics = Topics(settings.output.prefix)
+    kafka = settings.kafka.librdkafka()
     source = KafkaSource(
         kafka,
         topics=settings.source.topics,
@@ -158,14 +178,14 @@ def service(
         closing(claim_member(settings.source.group, settings.run.cache_dir, settings.run.member)) as member,
         loading(make, stop) as step,
     ):
-        return deliver(
+        return loop(
             source,
             step,
             KafkaSink(kafka, member.transactional_id, topics, registry=assemble.output_registry(settings)),
             metrics=metrics,
             bounds=assemble.bounds(settings),
             limits=Limits(settings.dlq.max_ratio, settings.dlq.window, settings.dlq.max_run),
-            primary=assemble.primary(topics),
+            primary=primary,
             member=member.name,
             stop=stop,
             drain_s=settings.run.drain_s,

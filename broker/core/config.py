@@ -185,6 +185,16 @@ class Survey(_Section):
         return value
 
 
+class Sidecar(_Section):
+    """What `tocsin sidecar` may do."""
+
+    uri_prefixes: list[str] = Field(
+        default_factory=list,
+        description="What addresses of arrays that lie outside their product must begin with; none: none is read.",
+    )
+    threads: int = Field(1, ge=1, le=256, description="Threads of torch.")
+
+
 class Serve(_Section):
     """The HTTP page of health and metrics."""
 
@@ -221,6 +231,7 @@ class Settings(BaseSettings):
     cuts: Cuts = Cuts()
     score: Score = Score()
     survey: Survey = Survey()
+    sidecar: Sidecar = Sidecar()
     serve: Serve = Serve()
     run: Run = Run()
 

@@ -1,0 +1,233 @@
+"""What `tocsin sidecar` is made of: rows of the survey models, their step, and files of products or catalogues."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from broker import __version__
+from broker.cli import assemble
+from broker.cli.ledger import note_inputs
+from broker.core.batch import FilePacket
+from broker.core.config import Settings
+from broker.core.errors import TocsinError
+from broker.core.metrics import Metrics, Recorded
+from broker.core.topics import Topics
+from broker.sidecar import catalogue, tables
+from broker.sidecar.catalogue import Matched, Plan
+
+if TYPE_CHECKING:
+    from broker.deliver.files import Skip
+    from broker.deliver.loop import Totals
+    from broker.sidecar.answer import Model
+    from broker.sidecar.flat import FlatResults
+    from broker.sidecar.step import Sidecar
+
+IN_FLIGHT = "in_flight.json"
+NOTE = "sidecar.json"
+"""File in a directory of results: which rows made them, and how catalogues were cut."""
+BATCH_ROWS = 65_536
+AGAIN = "stopped before the end; run the same command again to go on"
+
+
+def title(names: Sequence[str]) -> str:
+    """Return what a sidecar of some rows is called in topics and groups, where ``@`` is not allowed."""
+    return "_".join(names).replace("@", "-")
+
+
+def topics(names: Sequence[str], settings: Settings) -> Topics:
+    """Return where a sidecar of some rows publishes, if nothing else is said."""
+    return Topics(f"{settings.survey.prefix}.{title(names)}")
+
+
+def load(names: Sequence[str], settings: Settings) -> list[Model]:
+    """Return the rows, ready to answer.
+
+    Raises
+    ------
+    TocsinError
+        There is no such row, or it has no weights.
+    """
+    from broker.models.survey import serve
+
+    return [serve.load(name, threads=settings.sidecar.threads) for name in names]
+
+
+def step(models: Sequence[Model], settings: Settings, metrics: Metrics, where: Topics) -> Sidecar:
+    """Return what the delivery loop runs."""
+    from broker.sidecar.fetch import Fetch
+    from broker.sidecar.step import Sidecar
+
+    return Sidecar(models, where, metrics, __version__, assemble.now_ms, Fetch(settings.sidecar.uri_prefixes))
+
+
+def flat(names: Sequence[str]) -> FlatResults:
+    """Return what writes results as flat columns."""
+    from broker.models.survey import posterior
+    from broker.sidecar.flat import FlatResults
+
+    return FlatResults(names, posterior.quantiles)
+
+
+def to_directory(
+    names: Sequence[str],
+    models: Sequence[Model],
+    paths: Sequence[Path],
+    directory: Path,
+    settings: Settings,
+    plan: Plan,
+    form: str,
+) -> Totals:
+    """Answer files of products and catalogues into ``directory``, with a live view; go on where an earlier run ended.
+
+    Raises
+    ------
+    TocsinError
+        A catalogue lacks what the rows read, an input is damaged, or the directory holds something else.
+    """
+    from broker.deliver.files import FileSink, FileSource
+    from broker.deliver.notes import FileNotes
+
+    inputs = Inputs.of(paths, models, plan)
+    for line in inputs.told():
+        click.echo(line, err=True)
+    _note(directory, names, plan)
+    note_inputs(directory, [str(path.absolute()) for path in paths])
+    where = topics(names, settings)
+    made = flat(names) if form == "parquet" else None
+    sink = FileSink(directory, primary=frozenset({where.results}), parquet=made, schema="result")
+    return _deliver(FileSource(inputs.packets), sink, models, inputs, settings, where, FileNotes(directory / IN_FLIGHT))
+
+
+def _deliver(
+    source: Any, sink: Any, models: Sequence[Model], inputs: Inputs, settings: Settings, where: Topics, notes: Any
+) -> Totals:
+    from rich.console import Console
+
+    from broker.cli.live import Watched
+    from broker.deliver.loop import run, stop_on_signals
+    from broker.deliver.types import Bounds
+
+    stop, metrics, primary = threading.Event(), Recorded(), frozenset({where.results})
+    of_blocks = Bounds(max_alerts=max(1, BATCH_ROWS // inputs.plan.block), max_bytes=32_000_000, max_wait_s=5.0)
+    view = Watched(
+        step(models, settings, metrics, where), primary, inputs.total, Console(stderr=True), inputs.what, tabled=False
+    )
+    with stop_on_signals(stop), view.shown():
+        totals = run(
+            source,
+            view,
+            sink,
+            metrics=metrics,
+            bounds=of_blocks if inputs.catalogues else assemble.bounds(settings),
+            primary=primary,
+            stop=stop,
+            drain_s=settings.run.drain_s,
+            notes=notes,
+        )
+    if stop.is_set():
+        raise TocsinError(AGAIN)
+    return totals
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Inputs:
+    """Files that are answered: catalogues, whose columns were found, and products."""
+
+    files: list[Path]
+    catalogues: dict[Path, Matched]
+    plan: Plan
+
+    @classmethod
+    def of(cls, paths: Sequence[Path], models: Sequence[Model], plan: Plan) -> Inputs:
+        """Look into every file; directories give their files."""
+        from broker.archive import read
+
+        files = list(read.files(paths))
+        found = [path for path in files if tables.form_of(path) != "packets"]
+        return cls(files, {path: catalogue.match(path, models, plan) for path in found}, plan)
+
+    @property
+    def what(self) -> str:
+        """How the packets are called."""
+        return "blocks" if self.catalogues else "products"
+
+    @property
+    def total(self) -> int | None:
+        """About how many packets will come; None: only reading tells."""
+        from broker.archive import read
+
+        rows = [tables.count(path, found.form) for path, found in self.catalogues.items()]
+        if None in rows:
+            return None
+        blocks = sum(-(-(n or 0) // self.plan.block) for n in rows)
+        return blocks + read.estimate([path for path in self.files if path not in self.catalogues])
+
+    def told(self) -> Iterator[str]:
+        """Yield what the user should know of the catalogues."""
+        for path, found in self.catalogues.items():
+            if found.assumed:
+                units = ", ".join(
+                    f"{column} [{one.unit}]" for one, column, _ in found.columns if column in found.assumed
+                )
+                yield f"{path.name} says no units; taken to be: {units}"
+            if found.absent:
+                yield f"{path.name} has no column for {', '.join(found.absent)}: answered without"
+            if not found.record_id:
+                yield f"{path.name}: ids are the numbers of the rows; --id takes a column"
+
+    def packets(self, skip: Skip) -> Iterator[FilePacket]:
+        """Yield blocks and products in the order of the files."""
+        from broker.archive import read
+
+        for path in self.files:
+            if path in self.catalogues:
+                yield from catalogue.packets(self.catalogues[path], self.plan, skip)
+            else:
+                yield from read.packets([path], skip=skip)
+
+
+def count(directory: Path, paths: Sequence[Path]) -> int:
+    """Return how many packets ``paths`` are for the sidecar that made ``directory``."""
+    from broker.archive import read
+
+    plan = Plan(**json.loads((directory / NOTE).read_text())["plan"])
+    return sum(
+        read.count([path]) if tables.form_of(path) == "packets" else catalogue.count(path, plan)
+        for path in read.files(paths)
+    )
+
+
+def rows_of(directory: Path) -> list[str]:
+    """Return which rows made a directory's results; none where it is no sidecar's."""
+    note = directory / NOTE
+    found: list[str] = json.loads(note.read_text())["rows"] if note.exists() else []
+    return found
+
+
+def _note(directory: Path, names: Sequence[str], plan: Plan) -> None:
+    """Write down which rows answer how, or refuse a directory where that is otherwise: blocks are what is done.
+
+    Raises
+    ------
+    TocsinError
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    path, note = directory / NOTE, {"rows": list(names), "plan": dataclasses.asdict(plan)}
+    mine = json.loads(json.dumps(note))
+    if path.exists() and (found := json.loads(path.read_text())) != mine:
+        raise TocsinError(f"{directory} holds results of {found}, and this is {mine}: take another --out")
+    path.write_text(json.dumps(note) + "\n")
+
+
+def rate(totals: Totals, directory: Path, began: float) -> str:
+    """Return one line on what a run did."""
+    seconds = time.monotonic() - began
+    return f"{totals.received} packets in {seconds:.1f} s to {directory}, {totals.dead_lettered} dead letters"

@@ -1,0 +1,256 @@
+"""``tocsin sidecar``: survey models beside the stream, or over files."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from broker.cli import products
+from broker.cli.run import TellReady, deliver, serve
+from broker.core import logs
+from broker.core.config import Settings, load
+from broker.core.errors import TocsinError
+from broker.core.topics import Topics
+from broker.sidecar.catalogue import Plan
+
+if TYPE_CHECKING:
+    from broker.core.metrics import Metrics
+    from broker.deliver.loop import Totals
+
+log = logging.getLogger("tocsin.sidecar")
+RUN = "run"
+
+
+class _Rows(click.Group):
+    """A group whose first word, where it is no command, is a row: ``tocsin sidecar pz-mdn`` runs it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, *ctx.help_option_names):
+            args = [RUN, *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_Rows)
+def sidecar() -> None:
+    """Run survey models over products: photometric redshifts of hosts, morphologies of stamps, and more.
+
+    \b
+    Example:
+      tocsin sidecar list
+      tocsin sidecar pz-mdn --brokers localhost:9092
+      tocsin sidecar pz-mdn --input catalogue.parquet --out redshifts/ --format parquet
+    """
+
+
+@sidecar.command(RUN)
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file; [source] and [output] are the stream's.")
+@click.option("--brokers", help="Kafka's bootstrap servers.")
+@click.option("--topic", "topics", multiple=True, help="Source topic, instead of those of the rows; repeatable.")
+@click.option("--group", help="Consumer group; default: tocsin-NAME.")
+@click.option("--prefix", help="First part of every topic that is written; default: survey.NAME.")
+@click.option("--port", type=int, help="Port of /healthz, /readyz and /metrics; 0 takes a free one.")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Products (Avro) or a catalogue (Parquet, FITS, CSV) instead of topics; repeatable, or several behind one.",
+)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Directory of the results.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["avro", "parquet"]),
+    default="avro",
+    show_default=True,
+    help="Of results in --out; parquet has one flat row per record.",
+)
+@click.option("--column", "columns", multiple=True, metavar="INPUT=COLUMN", help="A column's own name; repeatable.")
+@click.option("--id", "record_id", help="Column of a catalogue's ids; default: id, else the row's number.")
+@click.option("--missing", multiple=True, type=float, help="A number that stands for nothing, such as -99; repeatable.")
+@click.option(
+    "--block", type=click.IntRange(1, 65_536), default=4096, show_default=True, help="Rows of a catalogue per product."
+)
+def run(
+    names: tuple[str, ...],
+    config: Path | None,
+    brokers: str | None,
+    topics: tuple[str, ...],
+    group: str | None,
+    prefix: str | None,
+    port: int | None,
+    inputs: tuple[Path, ...],
+    out: Path | None,
+    form: str,
+    columns: tuple[str, ...],
+    record_id: str | None,
+    missing: tuple[float, ...],
+    block: int,
+) -> None:
+    """Answer products with the rows NAME... (pz-mdn, or pz-mdn@dc2) until SIGTERM, or files with --input and --out.
+
+    From Kafka, every product becomes exactly one result on PREFIX.results or one dead letter, committed once, as
+    'tocsin run' does with alerts. Rows that share a trunk share its forward pass.
+
+    From files, --out gets results/*, dead_letters/*.avro and the manifest; run the same command again to go on where it
+    was stopped. Columns of a catalogue go by the names of what the row reads ('tocsin sidecar list'); without units
+    in the file, the row's own are taken to be meant, and that is said.
+
+    \b
+    Example:
+      tocsin sidecar pz-mdn pz-bins --brokers localhost:9092 --port 8081
+      tocsin sidecar pz-mdn@dc2 --input galaxies.fits --out z/ --column mag_g=GMAG --missing 99
+    """
+    names, paths = _apart(names, inputs)
+    if bool(paths) != bool(out):
+        raise click.UsageError("--input and --out go together")
+    if out is not None:
+        if topics or group or prefix or port is not None:
+            raise click.UsageError("--topic, --group, --prefix and --port are for Kafka, not for files")
+        _files(names, paths, out, load(config), Plan(_pairs(columns), record_id, missing, block), form)
+        return
+    if columns or record_id or missing or form != "avro":
+        raise click.UsageError("--column, --id, --missing and --format go with --input and --out")
+    settings = load(config, {"kafka.brokers": brokers, "serve.port": port})
+    settings = load(config, _overrides(names, settings, brokers, topics, group, prefix, port))
+    logs.configure(settings.run.log_level)
+    serve(settings, partial(service, names))
+
+
+def _apart(names: tuple[str, ...], inputs: tuple[Path, ...]) -> tuple[tuple[str, ...], list[Path]]:
+    """Return rows and files: what the shell makes of ``--input *.fits`` are more words."""
+    more = [name for name in names if inputs and Path(name).exists()]
+    rows = tuple(dict.fromkeys(name for name in names if name not in more))
+    if not rows:
+        raise click.UsageError("name a row; 'tocsin sidecar list' shows them")
+    return rows, [*inputs, *map(Path, more)]
+
+
+def _pairs(columns: tuple[str, ...]) -> dict[str, str]:
+    for pair in columns:
+        if not all(pair.partition("=")):
+            raise click.UsageError(f"--column {pair}: expected INPUT=COLUMN, such as mag_g=GMAG")
+    return dict(pair.split("=", 1) for pair in columns)
+
+
+def _files(names: tuple[str, ...], paths: list[Path], out: Path, settings: Settings, plan: Plan, form: str) -> None:
+    from broker.cli.ledger import table
+    from broker.deliver.recount import recount_directory
+
+    models, began = products.load(names, settings), time.monotonic()
+    totals = products.to_directory(names, models, paths, out, settings, plan, form)
+    found = recount_directory(out)
+    click.echo(table(found))
+    click.echo(products.rate(totals, out, began))
+    if not found["balanced"]:
+        raise TocsinError("the ledger does not balance")
+
+
+def _overrides(
+    names: tuple[str, ...],
+    settings: Settings,
+    brokers: str | None,
+    topics: tuple[str, ...],
+    group: str | None,
+    prefix: str | None,
+    port: int | None,
+) -> dict[str, Any]:
+    """Return what the command line and the rows say; the stream's own topics are never a sidecar's."""
+    return {
+        "kafka.brokers": brokers,
+        "source.topics": list(topics) or sources(names, settings),
+        "source.group": group or f"tocsin-{products.title(names)}",
+        "output.prefix": prefix or products.topics(names, settings).prefix,
+        "serve.port": port,
+    }
+
+
+def sources(names: tuple[str, ...], settings: Settings) -> list[str]:
+    """Return the topics of the kinds of products that rows read."""
+    from broker.models.survey import registry
+
+    kinds = dict.fromkeys(registry.find(name)[0].kind for name in names)
+    return [Topics(settings.survey.prefix).product(str(kind)) for kind in kinds]
+
+
+def service(
+    names: tuple[str, ...], settings: Settings, metrics: Metrics, stop: threading.Event, tell_ready: TellReady
+) -> Totals:
+    """Load the rows and deliver until ``stop``."""
+    where = Topics(settings.output.prefix)
+    return deliver(
+        settings,
+        metrics,
+        stop,
+        tell_ready,
+        lambda: products.step(products.load(names, settings), settings, metrics, where),
+        frozenset({where.results}),
+    )
+
+
+@sidecar.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per row.")
+def list_(as_json: bool) -> None:
+    """List every row: what it reads and gives, what it can be trained on, and what it is trained on (toy or not).
+
+    \b
+    Example:
+      tocsin sidecar list --json
+    """
+    from broker.models.survey import registry
+
+    for name in registry.rows():
+        found = about(name)
+        click.echo(json.dumps(found) if as_json else line(found))
+
+
+def about(name: str) -> dict[str, Any]:
+    """Return what a row states, and which of its variants have weights."""
+    from broker.models.survey import card, registry
+    from broker.models.survey.row import Capability
+
+    row, family = registry.row(name), registry.places()[name].module.rsplit(".", 3)[-3]
+    found: dict[str, Any] = {"id": row.id, "family": family, "summary": row.summary}
+    if isinstance(row, Capability):
+        return {**found, "service": True}
+    cards = {variant: _card(card, row, variant) for variant in row.variants}
+    return {
+        **found,
+        "service": False,
+        "kind": str(row.kind),
+        "reads": [{"name": i.name, "unit": i.unit, "required": i.required} for i in row.inputs],
+        "gives": [{"name": t.name, "unit": t.unit} for t in row.targets] or list(row.classes),
+        "variants": list(row.variants),
+        "trained": {variant: {"toy": c.data.toy, "data": c.data.id} for variant, c in cards.items() if c},
+    }
+
+
+def _card(card: Any, row: Any, variant: str) -> Any:
+    try:
+        return card.read(row, variant)
+    except TocsinError:
+        return None
+
+
+def line(found: dict[str, Any]) -> str:
+    """Return a row for people."""
+    head = f"{found['id']:<16} {found['family']:<10}"
+    if found["service"]:
+        return f"{head} a service to other rows: {found['summary']}"
+    gives = ", ".join(g if isinstance(g, str) else f"{g['name']} {g['unit']}".strip() for g in found["gives"])
+    trained = found["trained"]
+    states = [
+        f"{v} ({'toy' if trained[v]['toy'] else 'trained'})" if v in trained else f"{v} (-)" for v in found["variants"]
+    ]
+    reads = ", ".join(one["name"] for one in found["reads"])
+    return (
+        f"{head} {found['kind']} -> {gives}; {', '.join(states)}\n{'':<27} {found['summary']}\n{'':<27} reads {reads}"
+    )

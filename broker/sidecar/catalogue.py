@@ -1,0 +1,238 @@
+"""Catalogues to products: blocks of rows, whose columns are found by the names of what the rows of models read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from broker.core.batch import FilePacket
+from broker.core.errors import TocsinError
+from broker.sidecar import tables
+from broker.sidecar.answer import Model
+from broker.sidecar.framing import MESSAGE_BYTES
+from broker.sidecar.product import Array, Input, Kind, Product
+from broker.sidecar.read import ID_LENGTH
+from broker.sidecar.write import product_message
+
+ID = "id"
+SHOWN = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a catalogue becomes products.
+
+    Attributes
+    ----------
+    renamed : dict of str to str
+        Column of an input whose column has another name.
+    record_id : str or None
+        Column of the records' ids; None: `ID` where there is one, else the number of the row, from 0.
+    missing : tuple of float
+        Numbers that stand for nothing, such as -99.
+    block : int
+        Rows of a product.
+    """
+
+    renamed: dict[str, str] = field(default_factory=dict)
+    record_id: str | None = None
+    missing: tuple[float, ...] = ()
+    block: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """A catalogue's columns for what is read.
+
+    Attributes
+    ----------
+    path : Path
+    form : str
+    columns : list of (Input, str, float)
+        Each with its column and what that is to be multiplied by.
+    record_id : str or None
+    assumed : list of str
+        Columns whose file does not say their unit.
+    absent : list of str
+        Inputs that may be missing, and are.
+    """
+
+    path: Path
+    form: tables.Form
+    columns: list[tuple[Input, str, float]]
+    record_id: str | None
+    assumed: list[str]
+    absent: list[str]
+
+
+def inputs_of(models: Sequence[Model]) -> dict[str, Input]:
+    """Return what models read of catalogues, by name.
+
+    Raises
+    ------
+    TocsinError
+        None of them reads catalogues, or two read one name in different units or shapes.
+    """
+    found: dict[str, Input] = {}
+    for model in models:
+        for wanted in model.inputs if model.kind == Kind.CATALOG else ():
+            other = found.setdefault(wanted.name, wanted)
+            if (other.unit, other.shape) != (wanted.unit, wanted.shape):
+                raise TocsinError(f"{wanted.name} is read in {other.unit!r} and in {wanted.unit!r}: run them apart")
+    if not found:
+        kinds = ", ".join(sorted({str(model.kind) for model in models}))
+        raise TocsinError(f"a catalogue is given, but what is read is of the kind {kinds}: give products in Avro")
+    return found
+
+
+def match(path: Path, models: Sequence[Model], plan: Plan) -> Matched:
+    """Find the columns of a catalogue that models read.
+
+    Raises
+    ------
+    TocsinError
+        A column that a row needs is not there, or its unit is another one; the text says what to do.
+    """
+    form = tables.form_of(path)
+    there, wanted = tables.columns(path, form), inputs_of(models)
+    _check_names(path, plan, there, wanted)
+    columns = {name: _column(name, plan, there) for name in wanted}
+    known = [
+        (wanted[name], column, _factor(path, wanted[name], column, there)) for name, column in columns.items() if column
+    ]
+    lacking = {name for name, column in columns.items() if not column}
+    needs = [{i.name for i in model.inputs if i.required} for model in models if model.kind == Kind.CATALOG]
+    if not known or all(need & lacking for need in needs):
+        short = sorted(set.union(*needs) & lacking) or sorted(lacking)
+        has = ", ".join(list(there)[:SHOWN])
+        raise TocsinError(
+            f"{path} has no column {', '.join(short)}; name it with --column {short[0]}=COLUMN. It has: {has}"
+        )
+    _check_size(known, plan)
+    assumed = [column for one, column, _ in known if one.unit and there[column] is None]
+    record_id = plan.record_id or (ID if ID in there else None)
+    return Matched(path, form, known, record_id, assumed, sorted(lacking))
+
+
+def packets(found: Matched, plan: Plan, skip: Callable[[str, int], bool]) -> Iterator[FilePacket]:
+    """Yield a catalogue's blocks as product messages; (path, number of the block) is a packet's identity.
+
+    Parameters
+    ----------
+    skip : callable
+        Asked with (path, number); True: the block is done, and left out.
+    """
+    numbers = list(dict.fromkeys(column for _, column, _ in found.columns))
+    texts = [found.record_id] if found.record_id else []
+    name = str(found.path)
+    for number, rows in enumerate(_blocks(tables.chunks(found.path, found.form, numbers, texts), plan.block)):
+        if not skip(name, number):
+            yield FilePacket(name, number, product_message(_product(found, plan, number, rows)))
+
+
+def count(path: Path, plan: Plan) -> int:
+    """Return how many blocks a catalogue has, by reading as little of it as will tell."""
+    form = tables.form_of(path)
+    rows = tables.count(path, form)
+    if rows is None:
+        first = next(iter(tables.columns(path, form)))
+        rows = sum(len(chunk[first]) for chunk in tables.chunks(path, form, (), (first,)))
+    return -(-rows // plan.block)
+
+
+def _check_names(path: Path, plan: Plan, there: dict[str, str | None], wanted: dict[str, Input]) -> None:
+    for name, column in plan.renamed.items():
+        if name not in wanted:
+            raise TocsinError(f"--column {name}=...: what is read is called {', '.join(wanted)}")
+        if column not in there:
+            raise TocsinError(f"{path} has no column {column}; it has: {', '.join(list(there)[:SHOWN])}")
+    if plan.record_id and plan.record_id not in there:
+        raise TocsinError(f"{path} has no column {plan.record_id} for --id")
+
+
+def _check_size(columns: list[tuple[Input, str, float]], plan: Plan) -> None:
+    """Refuse blocks that might not fit into a message."""
+    bytes_of_row = ID_LENGTH // 4 + sum(8 * int(np.prod(np.maximum(one.shape, 1))) for one, _, _ in columns)
+    if plan.block * bytes_of_row > MESSAGE_BYTES:
+        most = MESSAGE_BYTES // bytes_of_row
+        raise TocsinError(f"--block {plan.block} is too much for {len(columns)} columns: at most {most}")
+
+
+def _column(name: str, plan: Plan, there: dict[str, str | None]) -> str:
+    """Return the column of an input, or ''; upper and lower case are one where nothing else fits."""
+    if name in plan.renamed:
+        return plan.renamed[name]
+    if name in there:
+        return name
+    alike = [column for column in there if column.lower() == name.lower()]
+    return alike[0] if len(alike) == 1 else ""
+
+
+def _factor(path: Path, wanted: Input, column: str, there: dict[str, str | None]) -> float:
+    """Return what a column is to be multiplied by to have the unit that is read."""
+    unit = there[column]
+    if unit is None or unit == wanted.unit:
+        return 1.0
+    from astropy import units
+
+    try:
+        ours, theirs = units.Unit(wanted.unit), units.Unit(unit)
+        if ours == theirs or (wanted.unit == "mag" and theirs == units.ABmag):
+            return 1.0
+        return float(theirs.to(ours)) if not isinstance(ours, units.FunctionUnitBase) else _refuse(path, wanted, unit)
+    except (ValueError, TypeError, units.UnitsError):
+        return _refuse(path, wanted, unit)
+
+
+def _refuse(path: Path, wanted: Input, unit: str) -> float:
+    raise TocsinError(f"{path}: {wanted.name} is in {unit!r}, and is read in {wanted.unit or 'pure numbers'!r}")
+
+
+def _blocks(chunks: Iterator[tables.Chunk], size: int) -> Iterator[tables.Chunk]:
+    """Yield blocks of exactly ``size`` rows, the last one of what is left, whatever the chunks' sizes are."""
+    held: list[tables.Chunk] = []
+    rows = 0
+    for chunk in chunks:
+        held.append(chunk)
+        rows += _length(chunk)
+        if rows >= size:
+            whole = _joined(held)
+            full = rows - rows % size
+            for begin in range(0, full, size):
+                yield {name: values[begin : begin + size] for name, values in whole.items()}
+            held, rows = [{name: values[full:] for name, values in whole.items()}], rows - full
+    if rows:
+        yield _joined(held)
+
+
+def _joined(chunks: list[tables.Chunk]) -> tables.Chunk:
+    return (
+        {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+        if len(chunks) > 1
+        else chunks[0]
+    )
+
+
+def _length(chunk: tables.Chunk) -> int:
+    return len(next(iter(chunk.values())))
+
+
+def _product(found: Matched, plan: Plan, number: int, rows: tables.Chunk) -> Product:
+    first = number * plan.block
+    ids = rows[found.record_id].tolist() if found.record_id else [str(n) for n in range(first, first + _length(rows))]
+    arrays = {
+        wanted.name: Array(wanted.unit, _values(rows[column], factor, plan.missing))
+        for wanted, column, factor in found.columns
+    }
+    return Product(f"{found.path}#{number}"[-ID_LENGTH:], Kind.CATALOG, ids, arrays)
+
+
+def _values(values: NDArray[Any], factor: float, missing: tuple[float, ...]) -> NDArray[Any]:
+    if missing:
+        values = np.where(np.isin(values, np.array(missing, values.dtype)), np.nan, values).astype(values.dtype)
+    return values if factor == 1.0 else values * values.dtype.type(factor)

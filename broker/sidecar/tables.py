@@ -1,0 +1,221 @@
+"""Columns of catalogue files, a stretch at a time: Parquet, FITS and text. n = rows of a stretch.
+
+Nothing is read whole: a catalogue may be larger than the memory. (A FITS file that is packed as .gz is unpacked whole.)
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from broker.core.errors import TocsinError
+
+Form = Literal["parquet", "fits", "text", "packets"]
+Chunk = dict[str, NDArray[Any]]
+ROWS = 32_768
+_GZIP = b"\x1f\x8b"
+_EMPTY = ["", "nan", "NaN", "NAN", "null", "NULL", "None", "NA", "N/A", "n/a", "-"]
+
+
+def form_of(path: Path) -> Form:
+    """Return what a file is, by its first bytes: a catalogue, or products as packets.
+
+    Raises
+    ------
+    TocsinError
+        It cannot be read.
+    """
+    head = _head(path)
+    if head[:2] == _GZIP:
+        with _opened(path, "rb", packed=True) as unpacked:
+            head = unpacked.read(64)
+    if head[:4] == b"PAR1":
+        return "parquet"
+    if head[:9] == b"SIMPLE  =":
+        return "fits"
+    return "packets" if head[:4] == b"Obj\x01" or b"\0" in head else "text"
+
+
+def columns(path: Path, form: Form) -> dict[str, str | None]:
+    """Return the columns' names and units; None where the file says nothing of a unit.
+
+    Raises
+    ------
+    TocsinError
+        The file is no table, or damaged.
+    """
+    if form == "parquet":
+        return dict.fromkeys(_parquet(path).schema_arrow.names)
+    if form == "fits":
+        with _fits(path) as table:
+            return {column.name: column.unit for column in table.columns}
+    return dict.fromkeys(_header(path)[0])
+
+
+def count(path: Path, form: Form) -> int | None:
+    """Return how many rows there are, None where only reading would tell."""
+    if form == "parquet":
+        return int(_parquet(path).metadata.num_rows)
+    if form == "fits":
+        with _fits(path) as table:
+            return len(table.data)
+    return None
+
+
+def chunks(path: Path, form: Form, numbers: Sequence[str], texts: Sequence[str] = ()) -> Iterator[Chunk]:
+    """Yield the columns ``numbers`` (float32 or float64, NaN for nothing) and ``texts``, in the file's order.
+
+    Raises
+    ------
+    TocsinError
+        The file is damaged, or a column holds something else.
+    """
+    read = {"parquet": _parquet_chunks, "fits": _fits_chunks, "text": _text_chunks}[form]
+    yield from read(path, numbers, texts)
+
+
+def _head(path: Path) -> bytes:
+    with _opened(path, "rb") as file:
+        head: bytes = file.read(64)
+        return head
+
+
+@contextmanager
+def _opened(path: Path, mode: str, *, packed: bool = False, **how: Any) -> Iterator[Any]:
+    """Open a file, or what is packed in it."""
+    opener: Any = gzip.open if packed else open
+    try:
+        with opener(path, mode, **how) as file:
+            yield file
+    except UnicodeDecodeError as error:
+        raise TocsinError(f"{path} is neither FITS, Parquet, Avro nor a text table in UTF-8") from error
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
+        raise TocsinError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+# -- Parquet --------------------------------------------------------------------------------------------------------
+
+
+def _parquet(path: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise TocsinError(f"cannot read {path} as Parquet: {error}") from error
+
+
+def _parquet_chunks(path: Path, numbers: Sequence[str], texts: Sequence[str]) -> Iterator[Chunk]:
+    import pyarrow as pa
+
+    try:
+        for batch in _parquet(path).iter_batches(ROWS, columns=[*numbers, *texts]):
+            yield _of_arrow(path, batch, numbers, texts)
+    except pa.ArrowException as error:
+        raise TocsinError(f"cannot read {path} as Parquet: {error}") from error
+
+
+def _of_arrow(path: Path, batch: Any, numbers: Sequence[str], texts: Sequence[str]) -> Chunk:
+    found: Chunk = {name: _floats(path, name, batch.column(name)) for name in numbers}
+    for name in texts:
+        found[name] = np.array(["" if v is None else str(v) for v in batch.column(name).to_pylist()], object)
+    return found
+
+
+def _floats(path: Path, name: str, column: Any) -> NDArray[Any]:
+    """Return an Arrow column as floats; lists of one length as (n, length)."""
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_fixed_size_list(kind) and not column.null_count:
+        return _floats(path, name, column.flatten()).reshape(len(column), kind.list_size)
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        raise TocsinError(f"{path}: the column {name} holds {kind}, not numbers")
+    column = column if kind in (pa.float32(), pa.float64()) else column.cast(pa.float64(), safe=False)
+    return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+# -- FITS -----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _fits(path: Path) -> Iterator[Any]:
+    """Open the first table of a FITS file."""
+    from astropy.io import fits
+
+    try:
+        with fits.open(path, memmap=True) as units:
+            table = next((unit for unit in units if isinstance(unit, fits.BinTableHDU | fits.TableHDU)), None)
+            if table is None:
+                raise TocsinError(f"{path} holds no table")
+            yield table
+    except (OSError, ValueError, TypeError, KeyError, IndexError, fits.VerifyError) as error:
+        raise TocsinError(f"cannot read {path} as FITS: {error}") from error
+
+
+def _fits_chunks(path: Path, numbers: Sequence[str], texts: Sequence[str]) -> Iterator[Chunk]:
+    with _fits(path) as table:
+        for begin in range(0, len(table.data), ROWS):
+            part = table.data[begin : begin + ROWS]
+            found: Chunk = {name: _of_fits(path, table.columns[name], part[name]) for name in numbers}
+            found |= {name: np.array([str(v).strip() for v in part[name].tolist()], object) for name in texts}
+            yield found
+
+
+def _of_fits(path: Path, column: Any, values: NDArray[Any]) -> NDArray[Any]:
+    if values.dtype.kind not in "fiu":
+        raise TocsinError(f"{path}: the column {column.name} holds {column.format}, not numbers")
+    found = values.astype(np.float32 if values.dtype.str[1:] == "f4" else np.float64)
+    if column.null is not None and values.dtype.kind != "f":
+        found[values == column.null] = np.nan
+    return found
+
+
+# -- text -----------------------------------------------------------------------------------------------------------
+
+
+def _header(path: Path) -> tuple[list[str], int, str]:
+    """Return the names of a text table's columns, the lines down to its header, and the separator.
+
+    Comments (#) may stand before the header.
+    """
+    packed = _head(path)[:2] == _GZIP
+    with _opened(path, "rt", packed=packed, encoding="utf-8-sig", newline="") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip() and not line.startswith("#"):
+                separator = max(",\t;|", key=line.count)
+                names = [name.strip() for name in next(csv.reader([line], delimiter=separator))]
+                if len(names) < 2 or len(set(names)) < len(names):
+                    break
+                return names, number, separator
+    raise TocsinError(f"{path} has no header with different names of columns, separated by commas or tabs")
+
+
+def _text_chunks(path: Path, numbers: Sequence[str], texts: Sequence[str]) -> Iterator[Chunk]:
+    import pyarrow as pa
+    from pyarrow import csv as arrow
+
+    names, lines, separator = _header(path)
+    kinds = {**dict.fromkeys(numbers, pa.float64()), **dict.fromkeys(texts, pa.string())}
+    try:
+        with arrow.open_csv(
+            str(path),
+            read_options=arrow.ReadOptions(column_names=names, skip_rows=lines),
+            parse_options=arrow.ParseOptions(delimiter=separator),
+            convert_options=arrow.ConvertOptions(
+                column_types=kinds, include_columns=[*numbers, *texts], null_values=_EMPTY, strings_can_be_null=False
+            ),
+        ) as reader:
+            for batch in reader:
+                yield _of_arrow(path, batch, numbers, texts)
+    except (pa.ArrowException, OSError) as error:
+        raise TocsinError(f"cannot read {path} as a text table: {error}") from error
