@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from broker.models.survey.fitted import CHUNK, Trunks, read, through
+from broker.models.survey.fitted import CHUNK, Fitted, Trunks, read, through
 from broker.models.survey.row import Columns, Examples, Row
 from broker.models.survey.weights import rounded
 
@@ -31,6 +31,8 @@ class Task:
     report : callable
     frozen : Trunks or None
         Of the row whose trunk is shared.
+    start : Fitted or None
+        What training starts from: weights, and the scales of inputs and truths.
     """
 
     row: Row
@@ -38,6 +40,7 @@ class Task:
     held: Examples
     report: Show
     frozen: Trunks | None
+    start: Fitted | None = None
 
     def inputs(self, columns: Columns, member: int) -> Tensor:
         """Return what a member's network is trained on: prepared inputs, or a frozen trunk's features of them."""
@@ -60,6 +63,9 @@ def train(task: Task, member: int, seed: int) -> tuple[nn.Module, Any]:
         inputs, held = task.inputs(task.train.columns, member), task.inputs(task.held.columns, member)
         trunk = row.trunk.build(inputs.numpy()) if task.frozen is None else nn.Identity()
         head: Any = row.head.build(row.trunk.width, row, task.train.truth)
+        if task.start is not None:
+            trunk.load_state_dict(task.start.trunks.networks[member].state_dict())
+            head.load_state_dict(task.start.heads[member].state_dict())
         both = nn.ModuleList([trunk, head])
         descent = _Descent.of(both, row, len(inputs))
         truth, held_truth = task.truth(task.train), task.truth(task.held)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from broker.models.simulators import seds
+from broker.models.simulators import seds, seds_bands
 from broker.models.simulators.seds_priors import PRIORS
 from broker.models.survey.row import Columns, Data, Examples
 
@@ -22,9 +23,52 @@ def photo_z(n: int, seed: int, data: Path | None) -> Examples:
     return Examples(dict(columns), truth["redshift"][:, None], data_of("field", "hosts"))
 
 
-def examples(found: seds.Galaxies, columns: Columns, names: tuple[str, ...], prior: str) -> Examples:
-    """Return examples whose truths are those of the names, for judges with the true magnitude in i or r to bin by."""
-    band = "i" if "i" in found.bands else found.bands[0]
-    true = 31.4 - 2.5 * np.log10(found.clean[:, found.bands.index(band)])
+NARROW_BANDS = (*seds_bands.NARROW, "u", "g", "r", "i", "z")
+"""Forty narrow bands and five broad ones."""
+FAR_BANDS = (*seds_bands.GAMA, *seds_bands.HERSCHEL)
+"""GALEX, SDSS or VST, VISTA, WISE and Herschel: 21 bands."""
+DEEP_BANDS = ("u", "g", "r", "i", "z", "Y", "J", "H", "K", "irac1", "irac2")
+"""Like CANDELS': HST's and the ground's, in order of wavelength."""
+FAINT = 21.5
+"""True magnitude in i from which a galaxy of the narrow bands counts as faint."""
+_ZERO_POINTS = np.random.default_rng(45).normal(0.0, 0.03, len(NARROW_BANDS))
+"""What the simulated sky's zero points are wrong by [mag]: once and for all, as a survey's are."""
+
+
+def narrow(n: int, seed: int, data: Path | None) -> Examples:
+    """Return galaxies in forty narrow and five broad bands: ``flux_nb``, ``flux_err_nb``, ``mag_u`` ...; truth: z."""
+    return _narrow(seds.rows(n, seed, bands=NARROW_BANDS, prior="paus", survey="paus"), "paus")
+
+
+def narrow_sky(n: int, seed: int, data: Path | None) -> Examples:
+    """Return as `narrow`, of another sky: other galaxies, dust and lines, and zero points that are off."""
+    found = seds.rows(n, seed, bands=NARROW_BANDS, prior="paus-sky", survey="paus", offsets=_ZERO_POINTS)
+    return _narrow(found, "paus-sky")
+
+
+def far(n: int, seed: int, data: Path | None) -> Examples:
+    """Return nearby galaxies from 0.15 to 500 µm, with their redshifts; truth: log M*, log SFR, log L of dust."""
+    found = seds.rows(n, seed, bands=FAR_BANDS, prior="gama", survey="gama")
+    columns = {"redshift": found.truth["redshift"], "flux_sed": found.flux, "flux_err_sed": found.flux_err}
+    return _examples(found, columns, ("log_mass", "log_sfr", "log_dust"), "gama")
+
+
+def deep(n: int, seed: int, data: Path | None) -> Examples:
+    """Return a semi-analytic model's galaxies in CANDELS-like bands; truth: z, log M*, log SFR, log Z."""
+    found = seds.rows(n, seed, bands=DEEP_BANDS, prior="sam", survey="candels")
+    columns = {"flux_sed": found.flux, "flux_err_sed": found.flux_err}
+    return _examples(found, columns, ("redshift", "log_mass", "log_sfr", "log_metal"), "sam")
+
+
+def _narrow(found: seds.Galaxies, prior: str) -> Examples:
+    flux, err = found.pick(seds_bands.NARROW)
+    columns: Columns = {"flux_nb": flux, "flux_err_nb": err}
+    made = _examples(found, columns | dict(found.columns(NARROW_BANDS[40:])), ("redshift",), prior)
+    return replace(made, extra=made.extra | {"faint": made.extra["mag_true_i"] > FAINT})
+
+
+def _examples(found: seds.Galaxies, columns: Columns, names: tuple[str, ...], prior: str) -> Examples:
+    """Return examples whose truths are those of the names, and the true magnitude in i for judges to bin by."""
+    true = seds_bands.ZERO_POINT - 2.5 * np.log10(found.clean[:, found.bands.index("i")])
     truth = np.stack([found.truth[name] for name in names], axis=1)
-    return Examples(columns, truth, data_of(prior), {f"mag_true_{band}": true})
+    return Examples(columns, truth, data_of(prior), {"mag_true_i": true})

@@ -84,7 +84,7 @@ def bootstrap(scores: Floats, statistic: Statistic, seed: int, resamples: int = 
 def photo_z(answer: Answer, truth: NDArray[Any], extra: Columns) -> dict[str, Figure]:
     """Judge redshifts, the first output: scatter, outliers, bias, and the posterior if there is one.
 
-    Errors are dz / (1 + z); the bias is their median.
+    Errors are dz / (1 + z); the bias is their median. ``extra["faint"]`` (n,) bool asks for the scatter of those alone.
     """
     output, z = answer.outputs[0], truth[:, 0]
     good = np.isfinite(output.value)
@@ -95,6 +95,8 @@ def photo_z(answer: Answer, truth: NDArray[Any], extra: Columns) -> dict[str, Fi
         "outliers": _figure(100.0 * (np.abs(errors) > limit), _mean, "%", "less"),
         "bias": _figure(errors, _median, "", "less"),
     }
+    if "faint" in extra:
+        figures["faint sigma_nmad"] = _figure(errors[extra["faint"][good]], sigma_nmad, "", "less")
     return figures | _calibration(_take(output, good), z[good]) | _answered(good)
 
 

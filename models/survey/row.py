@@ -157,6 +157,14 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True)
+class Pretraining:
+    """What a row learns before the examples of its variants: where there are many, to be tuned on few."""
+
+    variant: Variant
+    training: Training
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """A system of the review.
 
@@ -191,6 +199,8 @@ class Row:
         Id of a row whose trunk (of the same variant) this one reads frozen; '' for its own.
     judge : str
         Which figures count: a key of `broker.models.survey.judge.JUDGES`.
+    pretraining : Pretraining or None
+        Every training starts from what these examples taught; None: from random weights.
     augment : callable or None
         ``augment(columns, rng)`` returns other columns that could as well have been observed; in training only.
     """
@@ -211,6 +221,7 @@ class Row:
     at_least: int = 0
     training: Training = Training()
     shares: str = ""
+    pretraining: Pretraining | None = None
     augment: Callable[[Columns, np.random.Generator], Columns] | None = None
 
     def on(self, variant: str) -> Row:

@@ -73,8 +73,8 @@ def fit(
     threads : int
         Of torch, from now on.
     trunks : Trunks, optional
-        Of the row that this one shares its trunk with; None trains them on the same examples, which is what a fold
-        needs whose test part no weight may have seen.
+        Of the row that this one shares its trunk with; None trains them on the same examples and truths, as this row is
+        trained, which is what a fold needs whose test part no weight may have seen.
 
     Raises
     ------
@@ -85,14 +85,15 @@ def fit(
     torch.set_flush_denormal(True)  # small weights end as denormal numbers, which are a hundred times as slow
     report = report or descend.silent
     if row.shares and trunks is None:
-        parent = _trunk_row(row)
-        if (parent.targets, parent.classes) != (row.targets, row.classes):
+        parent = replace(_trunk_row(row, ""), targets=row.targets, training=row.training)
+        if parent.classes != row.classes:
             raise TocsinError(
                 f"{row.id}: these examples cannot train the trunk of {parent.id}, which learns other truths"
             )
         trunks = fit(parent, examples, seed, report=report, threads=threads).trunks
     train, held = split(row, examples, seed)
-    task = Task(row, examples.take(train), examples.take(held), report, trunks)
+    start = _pretrained(row, seed, report, threads)
+    task = Task(row, examples.take(train), examples.take(held), report, trunks, start)
     count = row.training.members if trunks is None else len(trunks.networks)
     members = [descend.train(task, k, seed) for k in range(count)]
     if trunks is None:
@@ -100,6 +101,17 @@ def fit(
         prepared = [row.trunk.prepare(read(row, part.columns).columns, row.inputs) for part in (task.train, task.held)]
         trunks = Trunks(networks, domain.fit(*(through(networks[0], x) for x in prepared)))
     return Fitted(row, trunks, [head for _, head in members])
+
+
+def _pretrained(row: Row, seed: int, report: Show, threads: int) -> Fitted | None:
+    """Return the row as its pretraining leaves it; None where it has none."""
+    first = row.pretraining
+    if first is None:
+        return None
+    report(f"{row.id}: examples to begin with", 0, 1)
+    training = replace(first.training, members=row.training.members)
+    begun = replace(row, pretraining=None, training=training)
+    return fit(begun, first.variant.make(first.variant.n, seed, None), seed, report=report, threads=threads)
 
 
 def split(row: Row, examples: Examples, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -166,15 +178,15 @@ def run(name: str, options: Options, report: Show) -> Card:
     return cards.read(row, variant, options.out)
 
 
-def _trunk_row(row: Row) -> Row:
-    """Return the row whose trunk this one reads.
+def _trunk_row(row: Row, variant: str) -> Row:
+    """Return the row whose trunk this one reads, on a variant; '' for any.
 
     Raises
     ------
     TocsinError
         That row reads something else, or otherwise.
     """
-    parent, _ = registry.find(row.shares)
+    parent, _ = registry.find(f"{row.shares}@{variant}")
     for what in ("kind", "inputs", "at_least", "trunk"):
         if getattr(parent, what) != getattr(row, what):
             raise TocsinError(f"{row.id} shares the trunk of {row.shares}, but its {what} differs")
@@ -183,7 +195,7 @@ def _trunk_row(row: Row) -> Row:
 
 def _stored(row: Row, variant: str, options: Options) -> tuple[Trunks, File]:
     """Return the trunks of the row that this one shares them with, and what the card says of their file."""
-    parent = _trunk_row(row)
+    parent = _trunk_row(row, variant)
     card = cards.read(parent, variant, options.out)
     return serve.load_trunks(parent, card, options.out), card.trunk.model_copy(update={"row": parent.id})
 
