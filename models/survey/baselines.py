@@ -60,7 +60,7 @@ def _viewed(view: Callable[[Columns], Columns], baseline: Baseline, train: Examp
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
+class Frame:
     """How columns become features: names, medians and which columns had something missing in training."""
 
     names: tuple[str, ...]
@@ -68,7 +68,8 @@ class _Frame:
     gaps: NDArray[np.bool_]
 
     @classmethod
-    def fit(cls, columns: Columns) -> _Frame:
+    def fit(cls, columns: Columns) -> Frame:
+        """Return the frame of a training set's columns."""
         names = tuple(sorted(name for name, column in columns.items() if column.ndim == 1))
         raw = _stack(columns, names)
         there = np.isfinite(raw)
@@ -76,6 +77,7 @@ class _Frame:
         return cls(names, np.array(median), np.any(~there, axis=0))
 
     def features(self, columns: Columns) -> _Features:
+        """Return features (n, columns and masks), finite everywhere."""
         raw = _stack(columns, self.names)
         there = np.isfinite(raw)
         return np.concatenate([np.where(there, raw, self.median), ~there[:, self.gaps]], axis=1)
@@ -93,7 +95,7 @@ def _stack(columns: Columns, names: tuple[str, ...]) -> _Features:
 
 def _fit(make: _Make, train: Examples, seed: int) -> _Predict:
     classifier = train.truth.ndim == 1
-    frame = _Frame.fit(train.columns)
+    frame = Frame.fit(train.columns)
     truth = train.truth if classifier or train.truth.shape[1] > 1 else train.truth[:, 0]
     model = make(classifier, seed).fit(frame.features(train.columns), truth)
     if classifier:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from broker.models.survey import templates
 from broker.models.survey.baselines import boosting, forest, knn, linear, of, train_z
 from broker.models.survey.row import Baseline, Columns, Floats
 from broker.sidecar.product import Input
@@ -113,5 +114,6 @@ BASELINES: dict[str, Baseline] = {
     "boosting": of(with_colours, boosting()),
     "knn": of(with_colours, knn(15)),
     "linear": of(with_colours, linear()),
+    "templates": templates.photo_z(tuple(BANDS)),
     "trainz": train_z(),
 }

@@ -263,6 +263,8 @@ class Capability:
     show : callable
         ``show(seed, data)`` measures the claim (never a stored figure) and returns the findings, and a sentence that
         says what they mean.
+    pages : callable or None
+        ``pages(seed, data)`` returns more to lie beside the result, such as a page and a picture: texts by file name.
     """
 
     id: str
@@ -270,3 +272,4 @@ class Capability:
     papers: tuple[Paper, ...]
     finding: str
     show: Callable[[int, Path | None], tuple[list[Finding], str]]
+    pages: Callable[[int, Path | None], dict[str, str]] | None = None

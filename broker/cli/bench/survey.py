@@ -88,12 +88,15 @@ def _names(name: str, data: Path | None, root: Path | None) -> list[str]:
 def _one(name: str, data: Path | None, seed: int, root: Path, bars: Progress) -> None:
     # Heavy: torch, scikit-learn.
     from broker.models.survey import bench, registry, table
-    from broker.models.survey.row import Row
+    from broker.models.survey.row import Capability, Row
 
     row = registry.row(name.partition("@")[0])
     report = partial(show, bars)
     found = bench.bench(name, data, seed, report) if isinstance(row, Row) else _shown(row, data, seed)
     place = table.write_result(root, found)
+    if isinstance(row, Capability) and row.pages is not None:
+        for file, text in row.pages(seed, data).items():
+            (place.parent / file).write_text(text)
     bars.console.print(_lines(found), highlight=False)
     bars.console.print(f"written: {place}", highlight=False)
 
