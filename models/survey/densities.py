@@ -16,17 +16,17 @@ ROUNDS = 50
 """At most, of a quantile's search; most need six."""
 
 
-def normal_cdf(x: Floats) -> Floats:
-    """Return the cumulative standard normal distribution, to 1e-7 (Abramowitz & Stegun 1964, 7.1.26)."""
-    number = x.dtype.type
-    z = np.abs(x) * number(1 / sqrt(2))
-    t = 1 / (1 + number(0.3275911) * z)
+def normal(z: Floats) -> tuple[Floats, Floats]:
+    """Return the standard normal distribution's cumulative value, to 1e-7, and density (Abramowitz & Stegun 7.1.26)."""
+    number = z.dtype.type
+    t = 1 / (1 + number(0.3275911 / sqrt(2)) * np.abs(z))
     series = t * number(1.061405429)
     for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
-        series = (series + number(coefficient)) * t
-    tail = number(0.5) * series * np.exp(-z * z)
-    below: Floats = np.where(x > 0, 1 - tail, tail)
-    return below
+        series += number(coefficient)
+        series *= t
+    bell = np.exp(number(-0.5) * z * z)
+    tail = number(0.5) * series * bell
+    return np.where(z > 0, 1 - tail, tail), number(1 / sqrt(2 * pi)) * bell
 
 
 def grid_pdf(grid: Floats, pdf: Floats, x: Floats) -> Floats:
@@ -112,17 +112,27 @@ def _below(grid: Floats, pdf: Floats) -> Floats:
 
 def mixture_pdf(weights: Floats, means: Floats, sigmas: Floats, x: Floats) -> Floats:
     """Return the density (n, p) at x (n, p)."""
-    away = (x[:, :, None] - means[:, None]) / sigmas[:, None]
-    height = weights / sigmas * sigmas.dtype.type(1 / sqrt(2 * pi))
-    found: Floats = np.matmul(np.exp(-0.5 * away**2), height[:, :, None])[:, :, 0]
-    return found
+    return _mixture(*_upright(weights, means, sigmas, x))[1].T
 
 
 def mixture_cdf(weights: Floats, means: Floats, sigmas: Floats, x: Floats) -> Floats:
     """Return the cumulative distribution (n, p) at x (n, p)."""
-    below = normal_cdf((x[:, :, None] - means[:, None]) / sigmas[:, None])
-    found: Floats = np.matmul(below, weights[:, :, None])[:, :, 0]
-    return found
+    return _mixture(*_upright(weights, means, sigmas, x))[0].T
+
+
+def _upright(*parts: Floats) -> list[Floats]:
+    """Return arrays (n, ...) as (..., n): long rows are what numpy is fast at."""
+    return [np.ascontiguousarray(part.T) for part in parts]
+
+
+def _mixture(weights: Floats, means: Floats, sigmas: Floats, x: Floats) -> tuple[Floats, Floats]:
+    """Return cumulative distribution and density (p, n) at x (p, n), of a mixture's (k, n)."""
+    below, density = np.zeros(x.shape, means.dtype), np.zeros(x.shape, means.dtype)
+    for weight, mean, narrow in zip(weights, means, 1 / sigmas, strict=True):
+        part, bell = normal((x - mean) * narrow)
+        below += weight * part
+        density += weight * narrow * bell
+    return below, density
 
 
 def mixture_moments(weights: Floats, means: Floats, sigmas: Floats) -> tuple[Floats, Floats]:
@@ -132,25 +142,29 @@ def mixture_moments(weights: Floats, means: Floats, sigmas: Floats) -> tuple[Flo
 
 
 def mixture_quantiles(weights: Floats, means: Floats, sigmas: Floats, levels: Floats) -> Floats:
-    """Return quantiles (n, q) at levels (q,), to 1e-4 standard deviations.
+    """Return quantiles (n, q) at levels (q,), to 3e-4 of the level or 1e-3 standard deviations.
 
     Newton's steps from the mean; one that leaves the interval that must hold the quantile is replaced by a bisection.
     """
-    mean, spread = (part[:, None] for part in mixture_moments(weights, means, sigmas))
-    low = np.repeat(np.min(means - 6 * sigmas, axis=1)[:, None], len(levels), axis=1)
-    high = np.repeat(np.max(means + 6 * sigmas, axis=1)[:, None], len(levels), axis=1)
-    x = np.repeat(mean, len(levels), axis=1)
+    mean, spread = mixture_moments(weights, means, sigmas)
+    parts, close = _upright(weights, means, sigmas), 1e-3 * spread
+    found = np.repeat(mean[None], len(levels), axis=0)
+    low = np.repeat(np.min(means - 6 * sigmas, axis=1)[None], len(levels), axis=0)
+    high = np.repeat(np.max(means + 6 * sigmas, axis=1)[None], len(levels), axis=0)
+    wanted, left = levels.astype(means.dtype)[:, None], np.arange(len(means))
     for _ in range(ROUNDS):
-        miss = mixture_cdf(weights, means, sigmas, x) - levels.astype(x.dtype)
-        low, high = np.where(miss < 0, x, low), np.where(miss < 0, high, x)
-        slope = np.maximum(mixture_pdf(weights, means, sigmas, x), 1e-30)
-        step = x - miss / slope
-        step = np.where((step > low) & (step < high), step, 0.5 * (low + high)).astype(x.dtype)
-        moved = np.max(np.abs(step - x) / spread, initial=0.0)
-        x = step
-        if moved < 1e-4:
+        x = found[:, left]
+        below, density = _mixture(*(part[:, left] for part in parts), x)
+        miss = below - wanted
+        a, b = np.where(miss < 0, x, low[:, left]), np.where(miss < 0, high[:, left], x)
+        step = x - miss / np.maximum(density, 1e-30)
+        near = (np.abs(miss) < 3e-4) | (b - a < close[left])
+        step = np.where(near, x, np.where((step > a) & (step < b), step, 0.5 * (a + b)))
+        found[:, left], low[:, left], high[:, left] = step, a, b
+        left = left[~near.all(axis=0)]
+        if not len(left):
             break
-    return x
+    return found.T
 
 
 def mixture_mode(weights: Floats, means: Floats, sigmas: Floats) -> Floats:
