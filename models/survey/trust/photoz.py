@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from broker.models.survey import bench, posterior, registry, serve, train
+from broker.models.survey import posterior, registry
 from broker.models.survey.judge import JUDGES, OUTLIER, by_bin
 from broker.models.survey.row import Baseline, Columns, Examples, Finding, Row
 from broker.models.survey.trust import photoz_classics as classics
@@ -73,6 +73,8 @@ def pages(seed: int, data: Path | None) -> dict[str, str]:
 
 
 def _lines(group: list[tuple[Row, str]], seed: int, data: Path | None) -> list[Line]:
+    from broker.models.survey import bench  # torch, which rows are stated without
+
     row, name = group[0]
     variant = row.variants[name]
     if variant.real:
@@ -91,6 +93,8 @@ def _lines(group: list[tuple[Row, str]], seed: int, data: Path | None) -> list[L
 
 def _network(row: Row, variant: str, seen: Examples, seed: int) -> Callable[[Columns], Output]:
     """Return the weights that ship, or of a real set those trained here, where no weight has seen the others."""
+    from broker.models.survey import serve, train
+
     fitted = train.fit(row, seen, seed) if row.variants[variant].real else serve.load(f"{row.id}@{variant}").fitted
     return lambda columns: fitted.answer(columns).outputs[0]
 
@@ -107,6 +111,8 @@ def _classical(row: Row, seen: Examples, seed: int) -> dict[str, Make]:
 
 
 def _points(row: Row, baseline: Baseline, seen: Examples, seed: int) -> Callable[[Columns], Output]:
+    from broker.models.survey import bench
+
     predict = baseline(seen, seed)
     return lambda columns: bench.as_answer(row, predict(columns)).outputs[0]
 
