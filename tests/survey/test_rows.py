@@ -1,0 +1,423 @@
+"""What every row of the survey models must do; a new row is taken up without a change here."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from broker.core.errors import TocsinError
+from broker.models.survey import card as cards
+from broker.models.survey import registry, serve, train
+from broker.models.survey.fitted import read
+from broker.models.survey.judge import JUDGES
+from broker.models.survey.row import Capability, Columns, Examples, Row, Training
+from broker.sidecar.answer import Answer, Output
+from broker.sidecar.product import Array, Input, Kind, Product
+
+SURVEY = Path(str(files("broker") / "models" / "survey"))
+ALL = registry.rows()
+ROWS = {name: row for name, row in ALL.items() if isinstance(row, Row)}
+MODELS = [f"{name}@{variant}" for name, row in ROWS.items() for variant in row.variants]
+N = 12
+"""Records of a product."""
+
+every_row = pytest.mark.parametrize("name", ROWS)
+every_model = pytest.mark.parametrize("name", MODELS)
+Change = dict[str, Array | None]
+
+
+@cache
+def model(name: str) -> serve.Served:
+    """Return a row with its weights; the test fails where there are none yet."""
+    try:
+        return serve.load(name)
+    except TocsinError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+def simulated(row: Row) -> str:
+    """Return the first of a row's variants that is simulated."""
+    return next(name for name, variant in row.variants.items() if not variant.real)
+
+
+@cache
+def examples(row_id: str, variant: str) -> Examples:
+    """Return a few simulated examples of a row."""
+    return ROWS[row_id].variants[variant].make(40, 5, None)
+
+
+def columns(row: Row) -> Columns:
+    """Return N records with as many inputs as any has, and all that the row requires."""
+    found = examples(row.id, simulated(row)).columns
+    made = {wanted.name: found.get(wanted.name) for wanted in row.inputs}
+    known: NDArray[np.int64] = np.sum([finite(x) for x in made.values() if x is not None], axis=0)
+    best = np.argsort(-known, kind="stable")[:N]
+    return {name: x[best] for name, x in made.items() if x is not None}
+
+
+def finite(values: NDArray[Any]) -> NDArray[np.bool_]:
+    whole: NDArray[np.bool_] = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    return whole
+
+
+def product(row: Row, changed: Change | None = None, rows: Any = slice(None), kind: Kind | None = None) -> Product:
+    """Return the records as a product, with some of its arrays changed, or (None) left out."""
+    units = {wanted.name: wanted.unit for wanted in row.inputs}
+    arrays: Change = {name: Array(units[name], x) for name, x in columns(row).items()}
+    kept = {name: array for name, array in (arrays | (changed or {})).items() if array is not None}
+    chosen = {name: Array(array.unit, array.values[rows]) for name, array in kept.items()}
+    n = len(next(iter(chosen.values())).values)
+    return Product("p", kind or row.kind, [str(k) for k in range(n)], chosen)
+
+
+def ask(name: str, *products: Product) -> Answer:
+    served = model(name)
+    return served.answer(served.embed(list(products)))
+
+
+def values(answer: Answer) -> Iterator[NDArray[Any]]:
+    """Yield all that an answer says of its records, (n, ...) each."""
+    yield answer.out_of_domain
+    for output in answer.outputs:
+        yield from (output.value, output.sigma, *(part for name, part in output.parts.items() if name != "grid"))
+
+
+def assert_same(one: Answer, other: Answer) -> None:
+    for left, right in zip(values(one), values(other), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5)
+
+
+def row_of(name: str) -> Row:
+    return model(name).fitted.row
+
+
+# ---- what the file states
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_file_states_the_row(name: str) -> None:
+    row, place = ALL[name], registry.places()[name]
+    assert row.id == name
+    assert row.summary
+    assert row.finding
+    assert row.papers
+    assert all(paper.citation and paper.reference for paper in row.papers)
+    text = Path(str(import_module(place.module).__file__)).read_text()
+    assert len(text.splitlines()) < 80
+    assert text.startswith('"""')
+
+
+@every_row
+def test_the_file_states_inputs_outputs_judge_and_baseline(name: str) -> None:
+    row = ROWS[name]
+    assert len({wanted.name for wanted in row.inputs}) == len(row.inputs) > 0
+    for unit in [wanted.unit for wanted in row.inputs] + [target.unit for target in row.targets]:
+        u.Unit(unit)
+    assert all(target.low < target.high for target in row.targets)
+    assert bool(row.targets) != bool(row.classes)
+    assert row.judge in JUDGES
+    assert row.baselines
+    assert row.at_least <= sum(not wanted.required for wanted in row.inputs)
+    assert any(wanted.required for wanted in row.inputs) or row.at_least
+
+
+def test_reading_all_rows_needs_no_torch() -> None:
+    code = "import sys; from broker.models.survey import registry; registry.rows(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_service_has_neither_weights_nor_variants() -> None:
+    for name, row in ALL.items():
+        if isinstance(row, Capability):
+            with pytest.raises(TocsinError, match="is a service"):
+                registry.find(name)
+
+
+# ---- what it is asked, what it says
+
+
+@every_model
+def test_an_answer_is_whole(name: str) -> None:
+    row, answer = row_of(name), ask(name, product(row_of(name)))
+    assert answer.reason == [""] * N
+    assert [output.name for output in answer.outputs] == [target.name for target in row.targets] or ["class"]
+    assert [output.unit for output in answer.outputs] == [target.unit for target in row.targets] or [""]
+    assert np.all((answer.out_of_domain >= 0) & (answer.out_of_domain <= 1))
+    for output in answer.outputs:
+        assert output.value.shape == output.sigma.shape == (N,)
+        assert np.isfinite(output.value).all()
+        _assert_proper(output, row)
+
+
+def _assert_proper(output: Output, row: Row) -> None:
+    """Check that an output's distribution is one."""
+    if output.form == "classes":
+        assert output.labels == row.classes
+        np.testing.assert_allclose(output.parts["probabilities"].sum(axis=1), 1.0, atol=1e-5)
+        np.testing.assert_array_equal(output.parts["probabilities"].argmax(axis=1), output.value)
+        return
+    assert np.all(output.sigma > 0)
+    if output.form == "grid":
+        pdf, grid = output.parts["pdf"], output.parts["grid"]
+        np.testing.assert_allclose(np.trapezoid(pdf, grid, axis=1), 1.0, atol=1e-4)
+    if output.form == "mixture":
+        np.testing.assert_allclose(output.parts["weights"].sum(axis=1), 1.0, atol=1e-5)
+        assert np.all(output.parts["sigmas"] > 0)
+    if output.form == "samples":
+        assert np.isfinite(output.parts["samples"]).all()
+
+
+@every_model
+def test_no_product_and_no_record_have_an_empty_answer(name: str) -> None:
+    row = row_of(name)
+    for answer in (ask(name), ask(name, product(row, rows=slice(0)))):
+        assert answer.reason == []
+        assert len(answer.outputs) == max(len(row.targets), 1)
+        assert all(len(x) == 0 for x in values(answer))
+
+
+@every_model
+def test_one_record_alone_is_answered_as_among_others(name: str) -> None:
+    row = row_of(name)
+    many = ask(name, product(row), product(row, rows=slice(3)), product(row, kind=_another(row.kind)))
+    alone = ask(name, product(row, rows=slice(2, 3)))
+    assert len(alone.reason) == 1
+    for whole, one in zip(values(many), values(alone), strict=True):
+        np.testing.assert_allclose(whole[2:3], one, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(whole[N + 2 : N + 3], one, rtol=1e-4, atol=1e-5)
+
+
+@every_model
+def test_permuted_records_have_permuted_answers(name: str) -> None:
+    row, order = row_of(name), np.random.default_rng(1).permutation(N)
+    straight, permuted = ask(name, product(row)), ask(name, product(row, rows=order))
+    for one, other in zip(values(straight), values(permuted), strict=True):
+        np.testing.assert_allclose(one[order], other, rtol=1e-4, atol=1e-5)
+
+
+# ---- what is wrong with it
+
+
+@every_model
+def test_an_input_may_be_missing_unless_it_is_required(name: str) -> None:
+    row = row_of(name)
+    for wanted in row.inputs:
+        answer = ask(name, product(row, {wanted.name: None}))
+        assert answer.reason == _expected(row, {wanted.name}, "missing_input")
+        _assert_silent(answer)
+
+
+@every_model
+def test_a_number_may_be_unknown_unless_it_is_required(name: str) -> None:
+    row, made = row_of(name), columns(row_of(name))
+    for wanted in row.inputs:
+        blank = Array(wanted.unit, np.full_like(made.get(wanted.name, np.zeros(N)), np.nan, dtype=np.float64))
+        answer = ask(name, product(row, {wanted.name: blank}))
+        assert answer.reason == _expected(row, {wanted.name}, "not_finite")
+        if not wanted.required:
+            assert_same(answer, ask(name, product(row, {wanted.name: None})))
+
+
+@every_model
+def test_too_few_inputs_are_not_answered(name: str) -> None:
+    row = row_of(name)
+    optional = [wanted.name for wanted in row.inputs if not wanted.required]
+    if row.at_least:
+        gone = optional[row.at_least - 1 :]
+        answer = ask(name, product(row, dict.fromkeys(gone)))
+        assert answer.reason == ["missing_input"] * N
+        _assert_silent(answer)
+
+
+def _expected(row: Row, gone: set[str], why: str) -> list[str]:
+    """Return the reasons of the records when inputs are gone; ``why`` where one is required."""
+    if any(wanted.required and wanted.name in gone for wanted in row.inputs):
+        return [why] * N
+    made = columns(row)
+    kept = [wanted.name for wanted in row.inputs if not wanted.required and wanted.name not in gone]
+    has = sum((finite(made[one]).astype(np.int64) for one in kept if one in made), np.zeros(N, np.int64))
+    return ["" if enough else "missing_input" for enough in has >= row.at_least]
+
+
+@every_model
+def test_a_wrong_unit_is_refused(name: str) -> None:
+    row, made = row_of(name), columns(row_of(name))
+    for wanted in row.inputs:
+        if wanted.name in made:
+            answer = ask(name, product(row, {wanted.name: Array("furlong", made[wanted.name])}))
+            assert answer.reason == ["wrong_unit"] * N
+            _assert_silent(answer)
+
+
+@every_model
+def test_a_wrong_shape_is_refused(name: str) -> None:
+    row = row_of(name)
+    for wanted in row.inputs:
+        answer = ask(name, product(row, {wanted.name: Array(wanted.unit, np.ones((N, *wanted.shape, 2)))}))
+        assert answer.reason == ["wrong_shape"] * N
+
+
+@every_model
+def test_another_kind_of_product_is_refused(name: str) -> None:
+    row = row_of(name)
+    answer = ask(name, product(row, kind=_another(row.kind)), product(row))
+    assert answer.reason == ["other_kind"] * N + [""] * N
+    _assert_silent(answer)
+
+
+@every_model
+def test_absurd_numbers_end_in_an_answer_or_a_reason(name: str) -> None:
+    row, made = row_of(name), columns(row_of(name))
+    for size in (0.0, 1e30, -1e30):
+        absurd: Change = {w.name: Array(w.unit, np.full_like(made[w.name], size)) for w in row.inputs if w.name in made}
+        answer = ask(name, product(row, absurd))
+        for output in answer.outputs:
+            assert np.array_equal(np.isfinite(output.value), [why == "" for why in answer.reason])
+
+
+def _assert_silent(answer: Answer) -> None:
+    """Check that a record with a reason has no number."""
+    silent = np.array([why != "" for why in answer.reason])
+    assert all(np.isnan(x[silent]).all() for x in values(answer))
+
+
+def _another(kind: Kind) -> Kind:
+    return Kind.SPECTRUM if kind != Kind.SPECTRUM else Kind.CATALOG
+
+
+# ---- weights and cards
+
+
+@every_model
+def test_the_card_goes_there_and_back(name: str) -> None:
+    card = model(name).card
+    text = (cards.folder(card.row, card.variant) / cards.CARD_FILE).read_text()
+    assert card.to_json() == text
+    assert cards.Card.model_validate_json(card.to_json()) == card
+
+
+@every_model
+def test_every_answer_says_where_it_comes_from(name: str) -> None:
+    said, card = model(name).provenance, model(name).card
+    assert f"{said.row}@{said.variant}" == name
+    assert len(said.weights_hash) == 64
+    assert said.version
+    assert card.training.command.startswith(f"tocsin train {name} ")
+    assert card.metrics
+    if not ROWS[card.row].variants[card.variant].real:
+        data = examples(card.row, card.variant).data
+        assert (said.data_id, said.data_version, said.toy) == (data.id, data.version, data.toy)
+        assert (card.data.prior, card.data.real) == (data.prior, False)
+    else:
+        assert card.data.real
+
+
+@every_model
+def test_other_weights_are_refused(name: str, tmp_path: Path) -> None:
+    card = model(name).card
+    for which in (card.trunk, card.head):
+        root = tmp_path / which.file
+        for row in {card.row, card.trunk.row or card.row}:
+            shutil.copytree(cards.folder(row, card.variant), root / row / card.variant)
+        path = root / (which.row or card.row) / card.variant / which.file
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(TocsinError, match="SHA-256"):
+            serve.load(name, root)
+
+
+@every_model
+def test_a_card_of_other_inputs_or_targets_is_refused(name: str, tmp_path: Path) -> None:
+    row, card = row_of(name), model(name).card
+    shutil.copytree(cards.folder(card.row, card.variant), tmp_path / card.row / card.variant)
+    path = tmp_path / card.row / card.variant / cards.CARD_FILE
+    for field in ("inputs", "classes" if row.classes else "targets", "trunk"):
+        told = json.loads(card.to_json())
+        told["interface"][field] = (
+            told["interface"][field][:-1] if field != "trunk" else {"name": "Other", "config": {}}
+        )
+        path.write_text(json.dumps(told))
+        with pytest.raises(TocsinError, match=f"the card's {field} is"):
+            cards.read(row, card.variant, tmp_path)
+
+
+@every_row
+def test_weights_are_small(name: str) -> None:
+    found = [model(f"{name}@{variant}").card.bytes for variant in ROWS[name].variants]
+    assert max(found) < 500_000
+
+
+def test_all_weights_together_are_small() -> None:
+    assert sum(path.stat().st_size for path in (SURVEY / "weights").glob("*/*/*.safetensors")) < 4_000_000
+
+
+# ---- examples and training
+
+
+@every_row
+def test_simulated_examples_are_those_of_the_seed(name: str) -> None:
+    for variant in ROWS[name].variants.values():
+        if not variant.real:
+            one, same, other = (variant.make(8, seed, None) for seed in (3, 3, 4))
+            assert one.columns.keys() == same.columns.keys()
+            assert all(np.array_equal(one.columns[k], same.columns[k], equal_nan=True) for k in one.columns)
+            np.testing.assert_array_equal(one.truth, same.truth)
+            assert any(not np.array_equal(one.columns[k], other.columns[k], equal_nan=True) for k in one.columns)
+            assert len(one.truth) == 8
+
+
+@every_row
+def test_simulated_examples_are_what_the_row_reads(name: str) -> None:
+    row, made = ROWS[name], examples(name, simulated(ROWS[name]))
+    table = read(row, made.columns)
+    assert table.reason.count("") > 0.5 * len(made)
+    if row.classes:
+        assert made.truth.shape == (len(made),)
+        assert set(made.truth) <= set(range(len(row.classes)))
+    else:
+        assert made.truth.shape == (len(made), len(row.targets))
+
+
+def _one_of_each_family() -> list[str]:
+    families = {registry.places()[name].module.split(".rows.")[0]: name for name in reversed(ROWS)}
+    return sorted(families.values())
+
+
+@pytest.mark.parametrize("name", _one_of_each_family())
+def test_a_short_training_beats_a_constant(name: str) -> None:
+    row = replace(ROWS[name], shares="", training=Training(epochs=12, batch=32, members=1))
+    variant = row.variants[simulated(row)]
+    made, fresh = variant.make(400, 7, None), variant.make(200, 8, None)
+    answer = train.fit(row, made, 0).answer(fresh.columns)
+    said = np.array([why == "" for why in answer.reason])
+    value = answer.outputs[0].value[said]
+    if row.classes:
+        most = np.bincount(fresh.truth[said]).max() / said.sum()
+        assert np.mean(value == fresh.truth[said]) > most + 0.05
+    else:
+        truth = fresh.truth[said, 0]
+        assert np.sqrt(np.mean((value - truth) ** 2)) < 0.9 * truth.std()
+
+
+def test_inputs_have_one_unit_and_shape_in_all_rows() -> None:
+    """Rows of one kind read the same products, so that a name means one thing."""
+    seen: dict[tuple[Kind, str], Input] = {}
+    for row in ROWS.values():
+        for wanted in row.inputs:
+            known = seen.setdefault((row.kind, wanted.name), wanted)
+            assert (known.unit, known.shape) == (wanted.unit, wanted.shape), f"{row.id}: {wanted.name}"
