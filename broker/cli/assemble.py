@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,9 @@ from broker.core.metrics import Metrics
 from broker.core.topics import Topics
 
 if TYPE_CHECKING:
+    from broker.core.outcomes import Step
     from broker.decode import Decoder, SchemaStore
+    from broker.deliver.files import Parquet
     from broker.deliver.parquet import Flat
     from broker.deliver.registry import Registry
     from broker.deliver.types import Bounds
@@ -146,6 +149,33 @@ def feed(settings: Settings, schemas: SchemaStore, prefix: str | None) -> Feed |
         threshold=chosen.threshold,
         ask=partial(details, schemas=schemas, stamps="cutout" in chosen.feed),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the delivery loop runs, and what comes of it.
+
+    Attributes
+    ----------
+    step : Step
+    primary : frozenset of str
+        Topics of which every packet that is no dead letter has exactly one record.
+    schema : str
+        Of those records.
+    flat : callable
+        Returns what writes them as flat columns.
+    """
+
+    step: Step
+    primary: frozenset[str]
+    schema: str
+    flat: Callable[[], Parquet]
+
+
+def work(settings: Settings, metrics: Metrics) -> Work:
+    """Return the stream's step and what comes of it."""
+    topics = Topics(settings.output.prefix)
+    return Work(pipeline(settings, metrics), primary(topics), "annotation", lambda: flat(settings))
 
 
 def output_registry(settings: Settings) -> Registry | None:

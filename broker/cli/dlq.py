@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -112,6 +112,13 @@ def show(
     help="Only TOPIC, TOPIC/PARTITION or TOPIC/PARTITION/OFFSET, the last column of 'dlq list'; repeatable.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
+@click.option(
+    "--sidecar",
+    "rows",
+    multiple=True,
+    metavar="NAME",
+    help="The row of a sidecar whose dead letters they are (WHERE kafka); repeatable. A directory knows.",
+)
 @click.option("--dry-run", is_flag=True, help="Say which, and change nothing.")
 def retry(
     where: str,
@@ -122,9 +129,10 @@ def retry(
     numbers: tuple[str, ...],
     sources: tuple[str, ...],
     limit: int | None,
+    rows: tuple[str, ...],
     dry_run: bool,
 ) -> None:
-    """Run the pipeline again over dead letters of WHERE (the directory of a replay, or 'kafka'), after a repair.
+    """Run the pipeline or a sidecar again over dead letters of WHERE (a directory, or 'kafka'), after a repair.
 
     What can be understood now is annotated; what cannot has a new dead letter. Each packet counts once, as its last
     outcome. Killed in the middle, run it again: what is committed is not repeated. Dead letters that a retry has
@@ -135,11 +143,16 @@ def retry(
       tocsin dlq retry kafka --reason unknown_schema --dry-run
       tocsin dlq retry kafka --source ztf_20251122_programid1 --limit 1000
       tocsin dlq retry out/ --number 0 --number 7-12
+      tocsin dlq retry kafka --sidecar pz-mdn --reason bad_uri
     """
+    from broker.cli import products
     from broker.core.config import load
     from broker.deliver.retry import letters
 
     choose = _chooser(reasons, _ranges(numbers), sources, limit)
+    rows = rows if where == "kafka" else tuple(products.rows_of(Path(where)))
+    if rows and prefix is None:
+        prefix = products.topics(rows, load(config)).prefix
     outputs = places.outputs(where, config, brokers, prefix)
     if dry_run:
         chosen = choose([letter for letter in letters(outputs) if letter.is_open])
@@ -148,14 +161,16 @@ def retry(
         click.echo(f"{len(chosen)} dead letters would be retried")
         return
     settings = load(config, {"kafka.brokers": brokers, "output.prefix": prefix})
-    totals = _retry(outputs, settings, choose)
+    totals = _retry(outputs, settings, rows, choose)
     ends = {"scored": totals.scored, "unscored": totals.unscored, "filtered": totals.filtered}
     told = ", ".join(f"{n} {name}" for name, n in {**ends, "dead again": totals.dead_lettered}.items() if n)
     click.echo(f"{totals.received} dead letters retried{': ' if told else ''}{told}")
 
 
-def _retry(outputs: Outputs, settings: Settings, choose: Callable[[list[Letter]], list[Letter]]) -> Totals:
-    """Run the loop from dead letters back to where they are.
+def _retry(
+    outputs: Outputs, settings: Settings, rows: Sequence[str], choose: Callable[[list[Letter]], list[Letter]]
+) -> Totals:
+    """Run the loop from dead letters back to where they are, around the stream's step or that of a sidecar of ``rows``.
 
     Raises
     ------
@@ -164,6 +179,7 @@ def _retry(outputs: Outputs, settings: Settings, choose: Callable[[list[Letter]]
     """
     from rich.console import Console
 
+    from broker.cli import products
     from broker.cli.live import Watched
     from broker.core.metrics import Recorded
     from broker.core.topics import Topics
@@ -176,13 +192,14 @@ def _retry(outputs: Outputs, settings: Settings, choose: Callable[[list[Letter]]
     from broker.deliver.types import Sink
 
     topics, metrics, stop = Topics(settings.output.prefix), Recorded(), threading.Event()
-    primary, kafka = assemble.primary(topics), settings.kafka.librdkafka()
+    work = products.work(rows, settings, metrics) if rows else assemble.work(settings, metrics)
+    primary, kafka = work.primary, settings.kafka.librdkafka()
     sink: Sink
     notes: Notes
     if isinstance(outputs, DirectoryOutputs):
         next(outputs.ledgers(), None)  # is it the output of a replay?
-        flat = assemble.flat(settings) if outputs.is_flat() else None
-        sink = FileSink(outputs.directory, primary=primary, parquet=flat)
+        flat = work.flat() if outputs.is_flat() else None
+        sink = FileSink(outputs.directory, primary=primary, parquet=flat, schema=work.schema)
         notes = FileNotes(outputs.directory / "in_flight.json")
     else:
         name, registry = f"tocsin-retry-{topics.prefix}", assemble.output_registry(settings)
@@ -190,7 +207,7 @@ def _retry(outputs: Outputs, settings: Settings, choose: Callable[[list[Letter]]
             KafkaSink(kafka, name, topics, registry=registry, resume=True),
             KafkaNotes(kafka, topics, "dlq-retry"),
         )
-    view = Watched(assemble.pipeline(settings, metrics), primary, None, Console(stderr=True))
+    view = Watched(work.step, primary, None, Console(stderr=True), "dead letters", tabled=not rows)
 
     def choose_and_tell(letters: list[Letter]) -> list[Letter]:
         chosen = choose(letters)

@@ -14,6 +14,7 @@ import click
 
 from broker import __version__
 from broker.cli import assemble
+from broker.cli.assemble import Work
 from broker.cli.ledger import note_inputs
 from broker.core.batch import FilePacket
 from broker.core.config import Settings
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 IN_FLIGHT = "in_flight.json"
 NOTE = "sidecar.json"
 """File in a directory of results: which rows made them, and how catalogues were cut."""
-BATCH_ROWS = 65_536
+BATCH_ROWS = 8192
 AGAIN = "stopped before the end; run the same command again to go on"
 
 
@@ -47,6 +48,14 @@ def topics(names: Sequence[str], settings: Settings) -> Topics:
     return Topics(f"{settings.survey.prefix}.{title(names)}")
 
 
+def sources(names: tuple[str, ...], settings: Settings) -> list[str]:
+    """Return the topics of the kinds of products that rows read."""
+    from broker.models.survey import registry
+
+    kinds = dict.fromkeys(registry.find(name)[0].kind for name in names)
+    return [Topics(settings.survey.prefix).product(str(kind)) for kind in kinds]
+
+
 def load(names: Sequence[str], settings: Settings) -> list[Model]:
     """Return the rows, ready to answer.
 
@@ -57,7 +66,8 @@ def load(names: Sequence[str], settings: Settings) -> list[Model]:
     """
     from broker.models.survey import serve
 
-    return [serve.load(name, threads=settings.sidecar.threads) for name in names]
+    chosen = settings.sidecar
+    return [serve.load(name, chosen.weights, chosen.threads) for name in names]
 
 
 def step(models: Sequence[Model], settings: Settings, metrics: Metrics, where: Topics) -> Sidecar:
@@ -66,6 +76,13 @@ def step(models: Sequence[Model], settings: Settings, metrics: Metrics, where: T
     from broker.sidecar.step import Sidecar
 
     return Sidecar(models, where, metrics, __version__, assemble.now_ms, Fetch(settings.sidecar.uri_prefixes))
+
+
+def work(names: Sequence[str], settings: Settings, metrics: Metrics) -> Work:
+    """Return the step of a sidecar that publishes under the configured prefix, and what comes of it."""
+    where = Topics(settings.output.prefix)
+    made = step(load(names, settings), settings, metrics, where)
+    return Work(made, frozenset({where.results}), "result", lambda: flat(names))
 
 
 def flat(names: Sequence[str]) -> FlatResults:
@@ -116,7 +133,8 @@ def _deliver(
     from broker.deliver.types import Bounds
 
     stop, metrics, primary = threading.Event(), Recorded(), frozenset({where.results})
-    of_blocks = Bounds(max_alerts=max(1, BATCH_ROWS // inputs.plan.block), max_bytes=32_000_000, max_wait_s=5.0)
+    most = min(max(1, BATCH_ROWS // inputs.plan.block), settings.batch.max_alerts)
+    of_blocks = Bounds(max_alerts=most, max_bytes=32_000_000, max_wait_s=5.0)
     view = Watched(
         step(models, settings, metrics, where), primary, inputs.total, Console(stderr=True), inputs.what, tabled=False
     )

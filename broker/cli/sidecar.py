@@ -166,34 +166,19 @@ def _overrides(
     """Return what the command line and the rows say; the stream's own topics are never a sidecar's."""
     return {
         "kafka.brokers": brokers,
-        "source.topics": list(topics) or sources(names, settings),
+        "source.topics": list(topics) or products.sources(names, settings),
         "source.group": group or f"tocsin-{products.title(names)}",
         "output.prefix": prefix or products.topics(names, settings).prefix,
         "serve.port": port,
     }
 
 
-def sources(names: tuple[str, ...], settings: Settings) -> list[str]:
-    """Return the topics of the kinds of products that rows read."""
-    from broker.models.survey import registry
-
-    kinds = dict.fromkeys(registry.find(name)[0].kind for name in names)
-    return [Topics(settings.survey.prefix).product(str(kind)) for kind in kinds]
-
-
 def service(
     names: tuple[str, ...], settings: Settings, metrics: Metrics, stop: threading.Event, tell_ready: TellReady
 ) -> Totals:
     """Load the rows and deliver until ``stop``."""
-    where = Topics(settings.output.prefix)
-    return deliver(
-        settings,
-        metrics,
-        stop,
-        tell_ready,
-        lambda: products.step(products.load(names, settings), settings, metrics, where),
-        frozenset({where.results}),
-    )
+    primary = frozenset({Topics(settings.output.prefix).results})
+    return deliver(settings, metrics, stop, tell_ready, lambda: products.work(names, settings, metrics).step, primary)
 
 
 @sidecar.command("list")

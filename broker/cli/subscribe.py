@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import signal
 from datetime import datetime
 from pathlib import Path
@@ -42,7 +43,7 @@ def subscribe(
     config: Path | None,
     brokers: str | None,
 ) -> None:
-    """Read TOPIC: annotations, dead letters, the ledger, or raw packets (with --save).
+    """Read TOPIC: annotations, results of sidecars, dead letters, the ledger, or raw packets (with --save).
 
     Only committed messages are shown; no schema registry is needed. Credentials come from the configuration, from
     TOCSIN_KAFKA__USERNAME and TOCSIN_KAFKA__PASSWORD, or from KAFKA_* variables.
@@ -90,11 +91,31 @@ def line(record: dict[str, Any]) -> str:
         dead, filtered = sum(record["deadLettered"].values()), len(record["filtered"])
         counts = f"{record['received']} received, {record['scored']} scored, {filtered} filtered, {dead} dead"
         return f"ledger {record['member']}: {counts}"
+    if "productId" in record:
+        return _result(record)
     best = _best(record) or record["unscoredReason"] or "-"
     anomaly = record.get("anomaly") or {}
     strange = f"anomaly {anomaly['score']:.2f}" if anomaly.get("score") is not None else ""
     where = f"{record['ra']:9.5f} {record['dec']:+9.5f}"
     return f"{record['objectId']:<20} {where}  mjd {record['mjd']:.4f} {record['band']:<2} {best}  {strange}".rstrip()
+
+
+def _result(result: dict[str, Any]) -> str:
+    """Return what each row says of a product's first record; of classes the likeliest."""
+    from broker.sidecar.write import said_in
+
+    told = []
+    for said in said_in(result):
+        for output in said.answer.outputs:
+            value, sigma = float(output.value[0]), float(output.sigma[0])
+            text = f"{value:.4g}" if math.isnan(sigma) else f"{value:.4g} ± {sigma:.2g} {output.unit}".rstrip()
+            if output.labels and not math.isnan(value):
+                text = f"{output.labels[int(value)]} {output.parts['probabilities'][0].max():.2f}"
+            told.append(f"{said.provenance.row}: {output.name} {said.answer.reason[0] or text}")
+        told[-1:] = [told[-1] + " (toy)"] if said.provenance.toy and told else told[-1:]
+    more = len(result["records"]) - 1
+    of = result["objectId"] or result["records"][0]
+    return f"{of:<20} {'; '.join(told) or result['unscoredReason']}{f'  and {more} more records' if more else ''}"
 
 
 def _best(annotation: dict[str, Any]) -> str:

@@ -57,6 +57,11 @@ def specs(topics: Topics, surveys: Iterable[str], slugs: Iterable[str], partitio
     return [spec(topics, name, partitions) for name in (*per_alert, *_single(topics))]
 
 
+def specs_of_sidecar(topics: Topics, sources: Iterable[str], partitions: int) -> list[TopicSpec]:
+    """Return every topic that a sidecar writes under ``topics.prefix``, and those of products that it reads."""
+    return [spec(topics, name, partitions) for name in (*sources, topics.results, *_single(topics))]
+
+
 def spec(topics: Topics, name: str, partitions: int) -> TopicSpec:
     """Return how one of our topics is made.
 
