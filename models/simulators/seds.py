@@ -53,7 +53,13 @@ class Galaxies:
         at = [self.bands.index(band) for band in bands]
         return self.flux[:, at], self.flux_err[:, at]
 
-    def columns(self, bands: tuple[str, ...]) -> dict[str, Floats]:
+    def fluxes(self, bands: tuple[str, ...]) -> dict[str, Floats]:
+        """Return ``flux_u``, ``flux_err_u`` ... [nJy] of some bands."""
+        flux, err = self.pick(bands)
+        named = {f"flux_{band}": flux[:, k] for k, band in enumerate(bands)}
+        return named | {f"flux_err_{band}": err[:, k] for k, band in enumerate(bands)}
+
+    def magnitudes(self, bands: tuple[str, ...]) -> dict[str, Floats]:
         """Return ``mag_u``, ``mag_err_u`` ... [AB mag] of some bands; NaN where not detected."""
         mag, err = magnitudes(*self.pick(bands))
         named = {f"mag_{band}": mag[:, k] for k, band in enumerate(bands)}
@@ -84,8 +90,8 @@ def rows(
     population = selected(n, PRIORS[prior], rng)
     clean = seds_tables.fluxes(population.light, bands)
     seen = clean if offsets is None else clean * 10 ** (-0.4 * offsets)
-    err = SURVEYS[survey].flux_err(bands, seen)
-    return Galaxies(bands, seen + err * rng.standard_normal(seen.shape), err, clean, truth(population))
+    flux, err = SURVEYS[survey].observe(bands, seen, rng)
+    return Galaxies(bands, flux, err, clean, truth(population))
 
 
 def selected(n: int, prior: Prior, rng: np.random.Generator) -> Population:
@@ -120,7 +126,7 @@ def hosts(n: int, seed: int) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """
     deep, shallow = rows((n + 1) // 2, seed), rows(n // 2, seed + 1_000_003, prior="hosts", survey="shallow")
     rng = np.random.default_rng((seed, 708))
-    found, sparse = deep.columns(UGRIZY), shallow.columns(UGRIZY)
+    found, sparse = deep.magnitudes(UGRIZY), shallow.magnitudes(UGRIZY)
     untold = rng.random(len(shallow)) < 0.5
     for band, missing in zip(UGRIZY, (0.7, 0.1, 0.1, 0.1, 0.1, 0.3), strict=True):
         lost = rng.random(len(shallow)) < missing

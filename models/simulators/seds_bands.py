@@ -85,10 +85,13 @@ class Survey:
         AB magnitude of a signal of five sigma in each band.
     floor : float
         The part of an error that no exposure beats [mag].
+    stray : float
+        Share of measurements in narrow bands that hold stray light, of which their errors know nothing.
     """
 
     depth: dict[str, float]
     floor: float = 0.005
+    stray: float = 0.0
 
     def flux_err(self, bands: tuple[str, ...], flux: Floats) -> Floats:
         """Return the 1-sigma errors (n, bands) of true fluxes (n, bands) [nJy].
@@ -102,6 +105,14 @@ class Survey:
         variance = (0.04 - gamma) * bright * limit + gamma * limit**2 + (self.floor * bright) ** 2
         return np.asarray(np.sqrt(variance))
 
+    def observe(self, bands: tuple[str, ...], flux: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """Return fluxes with noise, and their errors (n, bands); stray light is up to some ten errors, and positive."""
+        err = self.flux_err(bands, flux)
+        hit = (rng.random(flux.shape) < self.stray) & np.isin(bands, NARROW)
+        return flux + err * (
+            rng.standard_normal(flux.shape) + np.where(hit, rng.exponential(6.0, flux.shape), 0.0)
+        ), err
+
 
 def _same(bands: tuple[str, ...], depth: float) -> dict[str, float]:
     return dict.fromkeys(bands, depth)
@@ -113,8 +124,10 @@ SURVEYS = {
     "lsst-1yr": Survey(dict(zip(UGRIZY, (24.85, 26.15, 26.25, 25.55, 24.85, 23.65), strict=True))),
     # SDSS in u, Pan-STARRS 3π in the others (Chambers et al. 2016): what alerts say of hosts
     "shallow": Survey(dict(zip(UGRIZY, (22.0, 23.3, 23.2, 23.1, 22.3, 21.4), strict=True)), floor=0.01),
-    # narrow bands (Eriksen et al. 2019) with CFHTLenS-like broad ones
-    "paus": Survey(_same(NARROW, 22.5) | dict(zip(UGRIZY, (25.2, 25.6, 24.9, 24.5, 23.5, 23.0), strict=True)), 0.01),
+    # narrow bands (Eriksen et al. 2019) with scattered light (Cabayol et al. 2021), and CFHTLenS-like broad ones
+    "paus": Survey(
+        _same(NARROW, 22.5) | dict(zip(UGRIZY, (25.2, 25.6, 24.9, 24.5, 23.5, 23.0), strict=True)), 0.01, 0.03
+    ),
     # matched apertures from the ultraviolet to Herschel (Driver et al. 2016)
     "gama": Survey(
         dict(

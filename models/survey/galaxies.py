@@ -6,10 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from broker.models.simulators import seds, seds_bands
 from broker.models.simulators.seds_priors import PRIORS
-from broker.models.survey.row import Columns, Data, Examples
+from broker.models.survey.row import Data, Examples
+
+Floats = NDArray[np.float64]
 
 
 def data_of(*priors: str) -> Data:
@@ -36,7 +39,7 @@ _ZERO_POINTS = np.random.default_rng(45).normal(0.0, 0.03, len(NARROW_BANDS))
 
 
 def narrow(n: int, seed: int, data: Path | None) -> Examples:
-    """Return galaxies in forty narrow and five broad bands: ``flux_nb``, ``flux_err_nb``, ``mag_u`` ...; truth: z."""
+    """Return galaxies in forty narrow and five broad bands: ``flux_nb455``, ``mag_u``, their errors; truth: z."""
     return _narrow(seds.rows(n, seed, bands=NARROW_BANDS, prior="paus", survey="paus"), "paus")
 
 
@@ -49,26 +52,24 @@ def narrow_sky(n: int, seed: int, data: Path | None) -> Examples:
 def far(n: int, seed: int, data: Path | None) -> Examples:
     """Return nearby galaxies from 0.15 to 500 µm, with their redshifts; truth: log M*, log SFR, log L of dust."""
     found = seds.rows(n, seed, bands=FAR_BANDS, prior="gama", survey="gama")
-    columns = {"redshift": found.truth["redshift"], "flux_sed": found.flux, "flux_err_sed": found.flux_err}
+    columns = {"redshift": found.truth["redshift"]} | found.fluxes(FAR_BANDS)
     return _examples(found, columns, ("log_mass", "log_sfr", "log_dust"), "gama")
 
 
 def deep(n: int, seed: int, data: Path | None) -> Examples:
     """Return a semi-analytic model's galaxies in CANDELS-like bands; truth: z, log M*, log SFR, log Z."""
     found = seds.rows(n, seed, bands=DEEP_BANDS, prior="sam", survey="candels")
-    columns = {"flux_sed": found.flux, "flux_err_sed": found.flux_err}
-    return _examples(found, columns, ("redshift", "log_mass", "log_sfr", "log_metal"), "sam")
+    return _examples(found, found.fluxes(DEEP_BANDS), ("redshift", "log_mass", "log_sfr", "log_metal"), "sam")
 
 
 def _narrow(found: seds.Galaxies, prior: str) -> Examples:
-    flux, err = found.pick(seds_bands.NARROW)
-    columns: Columns = {"flux_nb": flux, "flux_err_nb": err}
-    made = _examples(found, columns | dict(found.columns(NARROW_BANDS[40:])), ("redshift",), prior)
+    columns = found.fluxes(seds_bands.NARROW) | found.magnitudes(NARROW_BANDS[40:])
+    made = _examples(found, columns, ("redshift",), prior)
     return replace(made, extra=made.extra | {"faint": made.extra["mag_true_i"] > FAINT})
 
 
-def _examples(found: seds.Galaxies, columns: Columns, names: tuple[str, ...], prior: str) -> Examples:
+def _examples(found: seds.Galaxies, columns: dict[str, Floats], names: tuple[str, ...], prior: str) -> Examples:
     """Return examples whose truths are those of the names, and the true magnitude in i for judges to bin by."""
     true = seds_bands.ZERO_POINT - 2.5 * np.log10(found.clean[:, found.bands.index("i")])
     truth = np.stack([found.truth[name] for name in names], axis=1)
-    return Examples(columns, truth, data_of(prior), {"mag_true_i": true})
+    return Examples(dict(columns), truth, data_of(prior), {"mag_true_i": true})

@@ -44,9 +44,9 @@ def together(*reads: Read) -> Read:
     return lambda columns: _side_by_side([read(columns) for read in reads])
 
 
-def array(flux: str, err: str) -> Read:
-    """Return a reader of two columns (n, b) of fluxes and errors."""
-    return lambda columns: (np.asarray(columns[flux], np.float64), np.asarray(columns[err], np.float64))
+def fluxes(bands: tuple[str, ...]) -> Read:
+    """Return a reader of ``flux_<band>`` and ``flux_err_<band>``."""
+    return lambda columns: (_columns("flux_", bands, columns), _columns("flux_err_", bands, columns))
 
 
 def photo_z(bands: tuple[str, ...], read: Read | None = None, z_max: float = 3.0) -> Baseline:
@@ -77,12 +77,15 @@ def properties(
 
 
 def _magnitudes(bands: tuple[str, ...], columns: Columns) -> tuple[Floats, Floats]:
-    n = len(next(iter(columns.values())))
-    lost = np.full(n, np.nan)
-    mag = np.stack([np.asarray(columns.get(f"mag_{b}", lost), np.float64) for b in bands], axis=1)
-    told = np.stack([np.asarray(columns.get(f"mag_err_{b}", lost), np.float64) for b in bands], axis=1)
+    mag, told = _columns("mag_", bands, columns), _columns("mag_err_", bands, columns)
     flux = 10 ** (-0.4 * (mag - ZERO_POINT))
     return flux, flux * np.where(np.isfinite(told), told, UNTOLD) * 0.4 * np.log(10.0)
+
+
+def _columns(prefix: str, bands: tuple[str, ...], columns: Columns) -> Doubles:
+    """Return columns (n, b) of some bands; NaN where one is missing."""
+    lost = np.full(len(next(iter(columns.values()))), np.nan)
+    return np.stack([np.asarray(columns.get(prefix + band, lost), np.float64) for band in bands], axis=1)
 
 
 def _side_by_side(parts: list[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:

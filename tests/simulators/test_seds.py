@@ -125,7 +125,7 @@ def test_histories_form_what_they_say() -> None:
 
 
 def test_errors_scatter_as_they_say() -> None:
-    found = seds.rows(3000, 1, bands=("g", "i", "nb655"), prior="paus", survey="paus")
+    found = seds.rows(3000, 1, bands=("g", "i", "Y"), prior="gama", survey="gama")
     pull = (found.flux - found.clean) / found.flux_err
     assert np.all(np.abs(pull.mean(axis=0)) < 0.08)
     np.testing.assert_allclose(pull.std(axis=0), 1.0, atol=0.05)

@@ -28,8 +28,10 @@ def test_a_model_of_the_grid_is_found_again() -> None:
     models = templates.grid(UGRIZY, (z,), fine=True)
     rows = np.arange(0, len(models.flux), 37)
     flux = models.flux[rows] * 1e10
-    columns = {"redshift": np.full(len(rows), z), "flux": flux, "err": 0.001 * flux}
-    read = templates.array("flux", "err")
+    columns = {"redshift": np.full(len(rows), z)}
+    columns |= {f"flux_{band}": flux[:, k] for k, band in enumerate(UGRIZY)}
+    columns |= {f"flux_err_{band}": 0.001 * flux[:, k] for k, band in enumerate(UGRIZY)}
+    read = templates.fluxes(UGRIZY)
     names = ("log_mass", "log_sfr", "log_dust")
     empty = Examples({}, np.empty((0, 3)), Data("none", "0", ""))
     found = templates.properties(UGRIZY, read, names, known_z="redshift")(empty, 0)(columns)
