@@ -124,6 +124,11 @@ def redshift(m_apparent: Floats, m_absolute: Floats) -> Floats:
     return np.asarray((np.sqrt(1.0 + 3.1 * distance_mpc / _C_H0_MPC) - 1.0) / 1.55)  # to z² at q0 = -0.55
 
 
+def distance_mpc(z: Floats) -> Floats:
+    """Return the luminosity distance (n,) at which `redshift` is ``z`` (n,)."""
+    return np.asarray(_C_H0_MPC * z * (1.0 + 0.775 * z))
+
+
 def _color(wavelength: Floats, temperature: Floats, z: Floats) -> Floats:
     """Return a black body's flux density at ``wavelength`` over that at 6000 Å, both observed."""
     x, x0 = _HC_K * (1 + z) / (wavelength * temperature), _HC_K * (1 + z) / (_REFERENCE_AA * temperature)

@@ -18,7 +18,7 @@ import fastavro
 import numpy as np
 from numpy.typing import NDArray
 
-from broker.archive import fields, layout, sky
+from broker.archive import fields, layout, neighbours, sky
 from broker.archive.layout import Bytes
 from broker.archive.night import Night, block, of_bytes, places, seen
 from broker.archive.simulated import SimulatedPacket, Truth, of_kind
@@ -69,6 +69,7 @@ def packets(night: Night) -> Iterator[SimulatedPacket]:
     found = (np.abs(measured) >= sky.DETECTED * sigma) & (objects.kind != sky.SOLAR_SYSTEM)[:, None]
     failed = night.rng.random(measured.shape) < 0.25
     place = night.positions(_FIELD_DEG)
+    near = neighbours.named(objects.z, objects.kind >= 0, night.rng.spawn(1)[0])
     now = seen(night, everything.t, everything.used, found, _HISTORY_D)
     objects, place, night = objects.at(now.rows, night.now_d[now.rows]), place[now.rows], night.take(now.rows)
     visits = _Visits(*(now.of(getattr(everything, field.name)) for field in dataclass_fields(everything)))
@@ -77,7 +78,8 @@ def packets(night: Night) -> Iterator[SimulatedPacket]:
     rng, n = night.later, len(night.numbers)
     previous = _previous(night, visits, measured, sigma, history, detected, place)
     forced = _forced(night, visits, measured, sigma, history, failed)
-    heads = _candidates(night, objects, visits, measured[:, -1], sigma[:, -1], detected.sum(axis=1), place)
+    near = {name: column[now.rows] for name, column in near.items()}
+    heads = _candidates(night, objects, visits, measured[:, -1], sigma[:, -1], detected.sum(axis=1), place, near)
     counts = 1 + history.sum(axis=1) + np.minimum(history.sum(axis=1), _FORCED)
     stamps = pool("ztf")
     chosen = rng.integers(0, len(stamps), n).tolist()
@@ -227,7 +229,14 @@ def _arrays(parts: list[tuple[Bytes, Ints]], counts: Ints, night: Night) -> list
 
 
 def _candidates(
-    night: Night, objects: sky.Objects, visits: _Visits, flux: Floats, sigma: Floats, detections: Ints, place: Floats
+    night: Night,
+    objects: sky.Objects,
+    visits: _Visits,
+    flux: Floats,
+    sigma: Floats,
+    detections: Ints,
+    place: Floats,
+    near: dict[str, Any],
 ) -> list[dict[str, Any]]:
     """Return the ``candidate`` record of each of n alerts."""
     rng, n = night.later, len(flux)
@@ -261,9 +270,9 @@ def _candidates(
         "jdstarthist": jd - np.where(np.isfinite(objects.age_d), np.minimum(objects.age_d, 900.0), 900.0),
         "jdendhist": jd,
         "distnr": np.where(np.isfinite(objects.z), rng.exponential(4.0, n), rng.exponential(0.4, n)),
-        "sgscore1": np.where(np.isfinite(objects.z), rng.beta(1, 6, n), rng.beta(6, 1, n)),
         "exptime": 30.0,
         "pdiffimfilename": _file_names(visits.fid[:, -1]).astype(str),
+        **near,
     }
     listed = {k: v.tolist() if isinstance(v, np.ndarray) else [v] * n for k, v in columns.items()}
     return [dict(zip(listed, values, strict=True)) for values in zip(*listed.values(), strict=True)]
