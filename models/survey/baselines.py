@@ -7,9 +7,10 @@ n = records.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,11 +98,23 @@ def _fit(make: _Make, train: Examples, seed: int) -> _Predict:
     classifier = train.truth.ndim == 1
     frame = Frame.fit(train.columns)
     truth = train.truth if classifier or train.truth.shape[1] > 1 else train.truth[:, 0]
-    model = make(classifier, seed).fit(frame.features(train.columns), truth)
-    if classifier:
-        return lambda columns: _spread(model, frame.features(columns), int(train.truth.max()) + 1)
-    targets = train.truth.shape[1]
-    return lambda columns: np.asarray(model.predict(frame.features(columns))).reshape(-1, targets)
+    with _one_thread():
+        model = make(classifier, seed).fit(frame.features(train.columns), truth)
+    many = int(train.truth.max()) + 1 if classifier else train.truth.shape[1]
+
+    def predict(columns: Columns) -> Floats:
+        features = frame.features(columns)
+        with _one_thread():
+            return _spread(model, features, many) if classifier else model.predict(features).reshape(-1, many)
+
+    return predict
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """Hold scikit-learn to one thread, as all that is timed side by side."""
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
+    return cast("AbstractContextManager[Any]", threadpool_limits(1))
 
 
 def _spread(model: Any, features: _Features, classes: int) -> Floats:
