@@ -10,7 +10,7 @@ from broker.core.schemas import latest
 from broker.core.topics import Topics
 from broker.deliver import deadletters
 from broker.deliver.kafka import KafkaSource
-from broker.deliver.topics import create, specs
+from broker.deliver.topics import create, specs, specs_of_sidecar
 from broker.deliver.types import Commit, Done, Hook, Idle
 
 
@@ -22,7 +22,8 @@ class NoTransactions:
         self._producer = Producer({"bootstrap.servers": config["bootstrap.servers"], "linger.ms": 1})
 
     def open(self) -> Done:
-        create({"bootstrap.servers": self._config["bootstrap.servers"]}, specs(self._topics, ["ztf"], ["ia"], 1, False))
+        wanted = specs(self._topics, ["ztf"], ["ia"], 1, False) + specs_of_sidecar(self._topics, (), 1)
+        create({"bootstrap.servers": self._config["bootstrap.servers"]}, list({s.name: s for s in wanted}.values()))
         return {}
 
     def commit(self, commit: Commit, idle: Idle) -> None:

@@ -2,7 +2,8 @@
 
 ``python -m tests.faults.member '{"mode": "kafka", ...}'``; the option ``"kill_at": "6:3"``: SIGKILL when step 6 of the
 transaction is finished for the third time; ``"deadly": [7]``: it dies while the step works on packet 7, ``"failing":
-[8]``: the step raises at packet 8. It prints a line per finished batch.
+[8]``: the step raises at packet 8; ``"step": "sidecar"``: the
+sidecar's step on products, not the fake one. It prints a line per finished batch.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 from broker.core.batch import PacketBatch
 from broker.core.errors import TocsinError
 from broker.core.metrics import Recorded
+from broker.core.outcomes import Step
 from broker.core.topics import Topics
 from broker.deliver.files import FileSink, FileSource
 from broker.deliver.kafka import KafkaNotes, KafkaSink, KafkaSource, claim_member
@@ -27,7 +29,9 @@ from broker.deliver.notes import FileNotes, Notes
 from broker.deliver.outputs import KafkaOutputs
 from broker.deliver.retry import RetrySource
 from broker.deliver.types import Bounds, Hook, Sink, Source
+from broker.sidecar.step import Sidecar
 from tests.deliver.fakes import FakeStep, file_packets, number_of, primary
+from tests.sidecar.rows import Colour
 
 from .broken import NoTransactions, OffsetsFirst
 
@@ -93,7 +97,10 @@ def main(options: dict[str, Any]) -> None:
     bounds = Bounds(max_alerts=options.get("batch", 50), max_wait_s=0.05)
     before = poison(options.get("deadly", []), options.get("failing", []))
     mended = options.get("mended", False)
-    step = FakeStep(topics, pause_s=options.get("pause_s", 0.0), before=before, mended=mended)
+    sidecar = options.get("step") == "sidecar"
+    step: Step = FakeStep(topics, pause_s=options.get("pause_s", 0.0), before=before, mended=mended)
+    if sidecar:
+        step = Sidecar([Colour("one"), Colour("other")], topics, Recorded(), "test", lambda: 0)
     metrics = Recorded()
     with stop_on_signals(stop):
         run(
@@ -102,7 +109,7 @@ def main(options: dict[str, Any]) -> None:
             sink,
             metrics=metrics,
             bounds=bounds,
-            primary=primary(topics),
+            primary=frozenset({topics.results}) if sidecar else primary(topics),
             member=member,
             stop=stop,
             notes=notes(options, topics),

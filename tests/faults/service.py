@@ -13,13 +13,17 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from broker.sidecar.product import Kind
+from broker.sidecar.write import product_message
 from tests.conftest import RealKafka
 from tests.deliver.fakes import packet
+from tests.sidecar.rows import galaxies
 
 from .verifier import Report, verify_kafka
 
@@ -82,12 +86,29 @@ class Member:
         self.ends(0)
 
 
+def product(number: int) -> bytes:
+    """Return a product of one to five records; every eighth is damaged, every eighth is one that no row reads."""
+    made = galaxies(10 * number, 1 + number % 5)
+    if number % 8 == 7:
+        return product_message(made)[:-5]
+    return product_message(replace(made, kind=Kind.BOX3D) if number % 8 == 3 else made)
+
+
 class Service:
     """Members of one group on one topic, and what they are fed."""
 
-    def __init__(self, kafka: RealKafka, folder: Path, *, mode: str = "kafka", partitions: int = 4, more: Any = None):
+    def __init__(
+        self,
+        kafka: RealKafka,
+        folder: Path,
+        *,
+        mode: str = "kafka",
+        partitions: int = 4,
+        more: Any = None,
+        sidecar: bool = False,
+    ):
         name = uuid.uuid4().hex[:8]
-        self.kafka, self.folder, self.mode = kafka, folder, mode
+        self.kafka, self.folder, self.mode, self.sidecar = kafka, folder, mode, sidecar
         self.topic, self.group, self.prefix = kafka.topic("in", partitions), f"g{name}", f"t{name}"
         self.config = {**kafka.config, "session.timeout.ms": 1500, "heartbeat.interval.ms": 300, **(more or {})}
         self.sent = 0
@@ -95,7 +116,8 @@ class Service:
         self.log = folder / f"{name}.log"
 
     def feed(self, count: int, partition: int | None = None) -> None:
-        self.kafka.send(self.topic, [packet(n) for n in range(self.sent, self.sent + count)], partition)
+        made = product if self.sidecar else packet
+        self.kafka.send(self.topic, [made(n) for n in range(self.sent, self.sent + count)], partition)
         self.sent += count
 
     @contextmanager
@@ -126,7 +148,8 @@ class Service:
     def start(self, member: str = "one", *, environ: dict[str, str] | None = None, **more: Any) -> Member:
         options = {
             "mode": self.mode, "config": self.config, "group": self.group, "topics": [self.topic],
-            "prefix": self.prefix, "cache": str(self.folder), "member": member, **more,
+            "prefix": self.prefix, "cache": str(self.folder), "member": member,
+            **({"step": "sidecar"} if self.sidecar else {}), **more,
         }  # fmt: skip
         with self.log.open("a") as log:
             self.members.append(Member(options, log, environ))
@@ -169,7 +192,7 @@ class Service:
 
     def judge(self) -> Report:
         """Return the blind verifier's report, having asserted that it is sound and that memory was bounded."""
-        report = verify_kafka(self.kafka.bootstrap, [self.topic], self.prefix)
+        report = verify_kafka(self.kafka.bootstrap, [self.topic], self.prefix, sidecar=self.sidecar)
         assert report.inputs == self.sent
         assert report.sound, str(report)
         peak = max(member.peak_mb for member in self.members)

@@ -1,8 +1,9 @@
 """The blind verifier: was every input delivered exactly once?
 
 It shares no code with the broker: a plain ``read_committed`` Kafka client, fastavro, and the schema files read from
-disk. What it calls an end: an annotation on an ``all`` topic, a dead letter, or a filtered offset of a ledger record.
-A dead letter and the outcome of its retry, which a later ledger record names, are one end: the later one.
+disk. What it calls an end: an annotation on an ``all`` topic, a sidecar's result, a dead letter, or a filtered offset
+of a ledger record. A dead letter and the outcome of its retry, which a later ledger record names, are one end: the
+later one.
 """
 
 from __future__ import annotations
@@ -67,10 +68,13 @@ def verify_kafka(
     prefix: str,
     surveys: tuple[str, ...] = ("ztf",),
     inputs: list[Place] | None = None,
+    *,
+    sidecar: bool = False,
 ) -> Report:
     """Compare the packets on ``source_topics`` (or ``inputs``) with what was published under ``prefix``."""
     inputs = read_inputs(bootstrap, source_topics) if inputs is None else inputs
-    annotations = read_records(bootstrap, [f"{prefix}.{survey}.all" for survey in surveys], "annotation")
+    ends = [f"{prefix}.results"] if sidecar else [f"{prefix}.{survey}.all" for survey in surveys]
+    annotations = read_records(bootstrap, ends, "result" if sidecar else "annotation")
     dead = read_records(bootstrap, [f"{prefix}.dead-letters"], "deadletter")
     ledgers = list(read_records(bootstrap, [f"{prefix}.ledger"], "ledger"))
     return _report(inputs, annotations, dead, ledgers)

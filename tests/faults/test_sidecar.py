@@ -1,0 +1,65 @@
+"""A sidecar is delivered as the stream is: SIGKILL at every numbered step and at random moments, judged blindly."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from broker.deliver.types import FIRST_STEP, LAST_STEP
+from tests.conftest import RealKafka
+
+from .service import FULL, Service
+from .verifier import read_records, verify_kafka
+
+KILLS = 40 if FULL else 3
+SEED = 20261123
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_a_sidecar_killed_at_every_step_and_at_random_moments(kafka: RealKafka, tmp_path: Path) -> None:
+    chance, service = random.Random(SEED), Service(kafka, tmp_path, sidecar=True)
+    try:
+        for step in range(FIRST_STEP, LAST_STEP + 1):
+            service.feed(100)
+            service.start(kill_at=f"{step}:{chance.randint(1, 2)}").ends(-signal.SIGKILL)
+        for _ in range(KILLS):
+            service.feed(400)
+            member = service.start(batch=20)
+            member.wait_for_batches()
+            time.sleep(chance.uniform(0.0, 0.15))
+            member.kill()
+        service.finish()
+        report = service.judge()
+        due = {3: "unscored", 7: "dead_lettered"}
+        assert report.ended == Counter(due.get(n % 8, "scored") for n in range(service.sent))
+        _colours_are_right(service)
+    finally:
+        service.close()
+
+
+def _colours_are_right(service: Service) -> None:
+    """Every record of every product that was scored has both rows' answers, once."""
+    seen = []
+    for result in read_records(service.kafka.bootstrap, [f"{service.prefix}.results"], "result"):
+        if result["outcome"] == "scored":
+            assert [answer["row"] for answer in result["answers"]] == ["one", "other"]
+            seen += result["records"]
+    numbers = [n for n in range(service.sent) if n % 8 not in (3, 7)]
+    assert sorted(seen) == sorted(f"galaxy {10 * n + i}" for n in numbers for i in range(1 + n % 5))
+
+
+@pytest.mark.kafka
+def test_the_verifier_catches_a_sidecar_without_transactions(kafka: RealKafka, tmp_path: Path) -> None:
+    service = Service(kafka, tmp_path, mode="no transactions", sidecar=True)
+    service.feed(200)
+    service.start(kill_at="6:2").ends(-signal.SIGKILL)
+    service.finish()
+    report = verify_kafka(kafka.bootstrap, [service.topic], service.prefix, sidecar=True)
+    assert report.doubled
+    assert not report.sound
