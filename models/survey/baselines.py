@@ -1,6 +1,6 @@
 """Classical methods on any numeric columns, to judge the survey models by; they need scikit-learn.
 
-A column is one number per record. What is missing is the training set's median, and a column of 0 and 1 says so.
+What is missing is the training set's median, and a feature of 0 and 1 says so.
 n = records.
 """
 
@@ -62,36 +62,36 @@ def _viewed(view: Callable[[Columns], Columns], baseline: Baseline, train: Examp
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """How columns become features: names, medians and which columns had something missing in training."""
+    """How columns become features: their names and sizes, medians, and which had something missing in training."""
 
-    names: tuple[str, ...]
+    sizes: dict[str, int]
     median: NDArray[np.float64]
     gaps: NDArray[np.bool_]
 
     @classmethod
     def fit(cls, columns: Columns) -> Frame:
         """Return the frame of a training set's columns."""
-        names = tuple(sorted(name for name, column in columns.items() if column.ndim == 1))
-        raw = _stack(columns, names)
+        sizes = {name: int(np.prod(columns[name].shape[1:])) for name in sorted(columns)}
+        raw = _stack(columns, sizes)
         there = np.isfinite(raw)
         median = [np.median(column[ok]) if ok.any() else 0.0 for column, ok in zip(raw.T, there.T, strict=True)]
-        return cls(names, np.array(median), np.any(~there, axis=0))
+        return cls(sizes, np.array(median), np.any(~there, axis=0))
 
     def features(self, columns: Columns) -> _Features:
         """Return features (n, columns and masks), finite everywhere."""
-        raw = _stack(columns, self.names)
+        raw = _stack(columns, self.sizes)
         there = np.isfinite(raw)
         return np.concatenate([np.where(there, raw, self.median), ~there[:, self.gaps]], axis=1)
 
 
-def _stack(columns: Columns, names: tuple[str, ...]) -> _Features:
-    """Return the columns side by side (n, columns); one that is not there is NaN."""
+def _stack(columns: Columns, sizes: dict[str, int]) -> _Features:
+    """Return the columns side by side (n, sum of sizes); one that is not there is NaN."""
     n = len(next(iter(columns.values())))
-    raw = np.full((n, len(names)), np.nan)
-    for k, name in enumerate(names):
-        if name in columns:
-            raw[:, k] = columns[name]
-    return raw
+    parts = [
+        np.asarray(columns[name], np.float64).reshape(n, size) if name in columns else np.full((n, size), np.nan)
+        for name, size in sizes.items()
+    ]
+    return np.concatenate(parts, axis=1)
 
 
 def _fit(make: _Make, train: Examples, seed: int) -> _Predict:

@@ -58,6 +58,12 @@ def test_a_column_that_was_never_missing_in_training_may_be_later() -> None:
     assert np.isfinite(found).all()
 
 
+def test_a_column_of_several_numbers_is_several_features() -> None:
+    wide = np.random.default_rng(0).random((N, 2, 2))
+    examples = Examples({"wide": wide}, wide.sum(axis=(1, 2))[:, None], DATA)
+    np.testing.assert_allclose(linear()(examples, 0)(examples.columns), examples.truth, atol=1e-3)
+
+
 def test_the_training_set_answers_everything_alike() -> None:
     examples = regression()
     found = train_z()(examples, 0)(examples.columns)

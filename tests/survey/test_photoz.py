@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from broker.models.survey import galaxies, real_photoz, registry
 from broker.models.survey.photometry import (
@@ -70,6 +71,16 @@ def test_the_trunk_reads_colours_and_a_missing_band_masks_what_needs_it() -> Non
     assert present[0].tolist() == [1] * 11 + [0] * 6
     assert np.flatnonzero(present[0] != present[1]).tolist() == [1, 6, 7]  # g, u-g and g-r
     assert np.all(values[present == 0] == 0)
+
+
+def test_a_band_that_training_never_saw_says_nothing() -> None:
+    seen, unseen = (dict(examples.columns) for examples in sets())
+    seen["mag_y"], seen["mag_err_y"] = np.full((2, N), np.nan)
+    network = Photometry(width=8).build(Photometry().prepare(seen, PHOTOMETRY)).eval()
+    without = unseen | {"mag_y": seen["mag_y"], "mag_err_y": seen["mag_y"]}
+    with torch.inference_mode():
+        one, other = (network(torch.from_numpy(Photometry().prepare(x, PHOTOMETRY))) for x in (unseen, without))
+    np.testing.assert_array_equal(one, other)
 
 
 def test_training_sees_photometry_as_it_could_have_been_measured() -> None:

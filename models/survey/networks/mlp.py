@@ -36,6 +36,10 @@ class Mlp(nn.Module):
         for n_in, n_out in pairwise(sizes):
             layers += [nn.Linear(n_in, n_out), nn.SiLU(), nn.Dropout(dropout)]
         self.layers = nn.Sequential(*layers)
+        with torch.no_grad():  # what training never saw says nothing later
+            first: Any = self.layers[0]
+            masks = torch.from_numpy(example[:, example.shape[1] // 2 :].max(axis=0, initial=0.0))
+            first.weight[:, len(masks) :] *= masks
 
     def forward(self, x: Tensor) -> Tensor:
         """Return features (n, width) of values and masks (n, 2 p)."""
@@ -55,5 +59,5 @@ def _scale(example: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
     std = np.where(std > 1e-6, std, 1.0)
     scaled = (values - mean) / std * present
     variance, axes = np.linalg.eigh(scaled.T @ scaled / np.maximum(present.T @ present, 1.0))
-    whiten = axes / np.sqrt(np.maximum(variance, LEAST))
+    whiten = present.max(axis=0, initial=0.0)[:, None] * axes / np.sqrt(np.maximum(variance, LEAST))
     return mean.astype(np.float32), std.astype(np.float32), np.ascontiguousarray(whiten, dtype=np.float32)
