@@ -202,7 +202,8 @@ def about(name: str) -> dict[str, Any]:
     from broker.models.survey import card, registry
     from broker.models.survey.row import Capability
 
-    row, family = registry.row(name), registry.places()[name].module.rsplit(".", 3)[-3]
+    row, module = registry.row(name), registry.places()[name].module.split(".")
+    family = module[3] if module[:3] == ["broker", "models", "survey"] else module[0]
     found: dict[str, Any] = {"id": row.id, "family": family, "summary": row.summary}
     if isinstance(row, Capability):
         return {**found, "service": True}
