@@ -108,14 +108,14 @@ def grid(bands: tuple[str, ...], redshifts: tuple[float, ...], *, fine: bool) ->
     """Return the models at all redshifts: 48 of each, or with ``fine`` 450 (ages, metals and dust of their own)."""
     ages = (0.1, 0.4, 1.0, 2.5, 5.0, 10.0) if fine else (0.15, 1.0, 3.0, 9.0)
     taus = (0.3, 1.0, 3.0, 10.0, 100.0) if fine else (0.5, 2.0, 50.0)
-    dusts = (0.0, 0.3, 0.7, 1.2, 2.0) if fine else (0.0, 0.3, 0.8, 1.6)
+    dusts = (0.03, 0.2, 0.5, 1.0, 1.8) if fine else (0.0, 0.3, 0.8, 1.6)
     metals = (-0.7, -0.3, 0.1) if fine else (-0.3,)
     axes = np.meshgrid(redshifts, metals, ages, taus, dusts, indexing="ij")
     z, metal, age, tau, av = (axis.ravel() for axis in axes)
     age = np.minimum(age, cosmology.age_gyr(z))
     formed = _exponential(age, tau)
     formed /= (formed @ seds_stars.surviving())[:, None]
-    sfr = np.maximum(formed[:, seds_stars.EDGES[1:] <= 1e8].sum(axis=1) / 1e8, 1e-14)
+    sfr = np.maximum(formed[:, seds_stars.EDGES[1:] <= 1e8].sum(axis=1) / 1e8, 10**-12.5)
     light = _light(z, formed, metal, av)
     dust = np.maximum(seds_tables.dust_luminosity(light), 1e-6)
     values = np.stack([z, np.zeros_like(z), np.log10(sfr), np.log10(dust), metal], axis=1)

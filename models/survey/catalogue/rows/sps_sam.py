@@ -3,7 +3,7 @@
 from broker.models.survey import templates
 from broker.models.survey.baselines import boosting
 from broker.models.survey.galaxies import DEEP_BANDS, deep
-from broker.models.survey.heads import Flow
+from broker.models.survey.heads import Mixture
 from broker.models.survey.row import Paper, Row, Target, Training, Variant
 from broker.models.survey.trunks_flux import Fluxes
 from broker.sidecar.product import Input, Kind
@@ -22,7 +22,7 @@ ROW = Row(
     ),
     at_least=8,
     trunk=Fluxes(width=128, depth=3),
-    head=Flow(),
+    head=Mixture(components=4),
     targets=(
         Target("redshift", "", 0.0, 4.2),
         Target("log_mass", "log10(solMass)", 7.5, 12.5),
