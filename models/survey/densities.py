@@ -146,15 +146,15 @@ def mixture_quantiles(weights: Floats, means: Floats, sigmas: Floats, levels: Fl
 
     Newton's steps from the mean; one that leaves the interval that must hold the quantile is replaced by a bisection.
     """
-    mean, spread = mixture_moments(weights, means, sigmas)
+    middle, spread = mixture_moments(weights, means, sigmas)
     parts, close = _upright(weights, means, sigmas), 1e-3 * spread
-    found = np.repeat(mean[None], len(levels), axis=0)
+    found = np.repeat(middle[None], len(levels), axis=0)
     low = np.repeat(np.min(means - 6 * sigmas, axis=1)[None], len(levels), axis=0)
     high = np.repeat(np.max(means + 6 * sigmas, axis=1)[None], len(levels), axis=0)
     wanted, left = levels.astype(means.dtype)[:, None], np.arange(len(means))
     for _ in range(ROUNDS):
-        x = found[:, left]
-        below, density = _mixture(*(part[:, left] for part in parts), x)
+        x, (weight, mean, sigma) = found[:, left], (part[:, left] for part in parts)
+        below, density = _mixture(weight, mean, sigma, x)
         miss = below - wanted
         a, b = np.where(miss < 0, x, low[:, left]), np.where(miss < 0, high[:, left], x)
         step = x - miss / np.maximum(density, 1e-30)
