@@ -66,8 +66,7 @@ def load(names: Sequence[str], settings: Settings) -> list[Model]:
     """
     from broker.models.survey import serve
 
-    chosen = settings.sidecar
-    return [serve.load(name, chosen.weights, chosen.threads) for name in names]
+    return [serve.load(name, settings.sidecar.weights, threads=1) for name in names]
 
 
 def step(models: Sequence[Model], settings: Settings, metrics: Metrics, where: Topics) -> Sidecar:
@@ -75,7 +74,8 @@ def step(models: Sequence[Model], settings: Settings, metrics: Metrics, where: T
     from broker.sidecar.fetch import Fetch
     from broker.sidecar.step import Sidecar
 
-    return Sidecar(models, where, metrics, __version__, assemble.now_ms, Fetch(settings.sidecar.uri_prefixes))
+    fetch, threads = Fetch(settings.sidecar.uri_prefixes), settings.sidecar.threads
+    return Sidecar(models, where, metrics, __version__, assemble.now_ms, fetch, threads)
 
 
 def work(names: Sequence[str], settings: Settings, metrics: Metrics) -> Work:

@@ -193,7 +193,7 @@ class Sidecar(_Section):
         description="What addresses of arrays that lie outside their product must begin with; none: none is read.",
     )
     weights: Path | None = Field(None, description="Folder of the rows' weights; default: those that are installed.")
-    threads: int = Field(1, ge=1, le=256, description="Threads of torch.")
+    threads: int = Field(2, ge=1, le=256, description="Threads that answer; each takes its share of a batch.")
 
 
 class Serve(_Section):

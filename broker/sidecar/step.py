@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain, pairwise
 
 import numpy as np
 
@@ -24,7 +26,10 @@ from broker.sidecar.write import Context, Said, result, split
 
 RESULT_BYTES = 8_000_000
 """Of a result; what Kafka takes on the topics that we make."""
+SHARE = 1024
+"""Records that are worth a thread."""
 LOGGED = 10
+Answers = list[dict[str, object]]
 log = logging.getLogger("tocsin.sidecar")
 
 
@@ -42,6 +47,8 @@ class Sidecar:
         Unix ms UTC, for the results' publish time.
     fetch : callable
         Reads arrays that lie elsewhere.
+    threads : int
+        That answer: the rows' networks leave the interpreter to others.
     timer : callable
         Seconds, for wall times and the stages' metric.
     """
@@ -52,6 +59,7 @@ class Sidecar:
     version: str
     clock_ms: Callable[[], int]
     fetch: Fetch = field(default_factory=Fetch)
+    threads: int = 1
     timer: Callable[[], float] = time.perf_counter
 
     def __call__(self, batch: PacketBatch) -> Outcomes:
@@ -64,10 +72,11 @@ class Sidecar:
         """
         with self._timed("product"):
             products, dead = read.products(batch, self.fetch)
+        kinds = {product.kind for product in products.values()}
         with self._timed("rows"):
-            said = {kind: self._said(kind, _of_kind(products, kind)) for kind in {p.kind for p in products.values()}}
+            answers = {kind: self._answers(kind, [p for p in products.values() if p.kind == kind]) for kind in kinds}
         with self._timed("result"):
-            return self._outcomes(batch, products, said, dead)
+            return self._outcomes(batch, products, answers, dead)
 
     def committed(self, batch: PacketBatch, outcomes: Outcomes) -> None:
         """Log dead letters: nothing else is remembered."""
@@ -78,6 +87,15 @@ class Sidecar:
             log.warning("dead letter: %s", letter.text, extra={**place, **found})
         if len(outcomes.dead) > LOGGED:
             log.warning("%d more dead letters in this batch", len(outcomes.dead) - LOGGED)
+
+    def _answers(self, kind: Kind, products: list[Product]) -> Iterator[Answers]:
+        """Return what gives the answers of all rows to each product; each thread takes its share of the products."""
+        shares = _shares(products, self.threads)
+        if len(shares) == 1:
+            return _by_product(self._said(kind, products), products)
+        with ThreadPoolExecutor(self.threads, "rows") as pool:
+            said = list(pool.map(lambda share: self._said(kind, share), shares))
+        return chain.from_iterable(map(_by_product, said, shares))
 
     def _said(self, kind: Kind, products: list[Product]) -> list[Said]:
         """Return what every row that reads the kind says, in one forward pass for rows that share a trunk."""
@@ -102,13 +120,16 @@ class Sidecar:
         return list(groups.values())
 
     def _outcomes(
-        self, batch: PacketBatch, products: dict[int, Product], said: dict[Kind, list[Said]], dead: list[DeadLetter]
+        self,
+        batch: PacketBatch,
+        products: dict[int, Product],
+        answers: dict[Kind, Iterator[Answers]],
+        dead: list[DeadLetter],
     ) -> Outcomes:
         code = np.full(len(batch), Outcome.DEAD_LETTERED, np.int8)
         reason = [""] * len(batch)
         records: list[Record] = []
         now, schema = self.clock_ms(), schemas.latest("result")
-        answers = {kind: _by_product(found, _of_kind(products, kind)) for kind, found in said.items()}
         for row, product in products.items():
             found = next(answers[product.kind])
             why = _why_unscored(found)
@@ -132,11 +153,13 @@ class Sidecar:
         self.metrics.observe("stage_seconds", self.timer() - began, stage=stage)
 
 
-Answers = list[dict[str, object]]
-
-
-def _of_kind(products: dict[int, Product], kind: Kind) -> list[Product]:
-    return [product for product in products.values() if product.kind == kind]
+def _shares(products: list[Product], threads: int) -> list[list[Product]]:
+    """Return the products in as many parts as there are threads, alike in records; few records stay together."""
+    ends = np.cumsum([len(product) for product in products])
+    if threads == 1 or len(products) == 1 or ends[-1] < 2 * SHARE:
+        return [products]
+    cuts = [0, *np.searchsorted(ends, ends[-1] * np.arange(1, threads) / threads, side="right").tolist(), len(products)]
+    return [products[begin:end] for begin, end in pairwise(cuts) if begin < end]
 
 
 def _by_product(said: list[Said], products: list[Product]) -> Iterator[Answers]:

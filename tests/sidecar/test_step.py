@@ -143,6 +143,20 @@ def test_the_order_of_a_batch_changes_nothing() -> None:
         assert plain[n] == shuffled[place]
 
 
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_threads_take_shares_of_a_large_batch_and_change_nothing(threads: int) -> None:
+    sizes = [1, 3000, 1, 1, 200, 700, 1]
+    products = [galaxies(sum(sizes[:n]), size) for n, size in enumerate(sizes)]
+    model = Colour()
+    alone, shared = sidecar(), replace(sidecar(model), threads=threads)
+    found = [results(step(packets(*products))) for step in (alone, shared)]
+    assert 1 < len(model.forward) <= threads
+    assert sum(model.forward) == sum(sizes)
+    for one, other in zip(*found, strict=True):
+        one["answers"][0]["wallTime"] = other["answers"][0]["wallTime"] = None
+        assert one == other
+
+
 def test_a_result_that_no_topic_takes_is_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step, "RESULT_BYTES", 3000)
     batch = packets(galaxies(0, 1), galaxies(0, 300))
