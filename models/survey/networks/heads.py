@@ -55,10 +55,13 @@ class PointNetwork(nn.Module):
         return self.mean(features), nn.functional.softplus(self.sigma(features)) + SMALLEST_SIGMA
 
     def loss(self, features: Tensor, truth: Tensor) -> Tensor:
-        """Return the Gaussian likelihood's negative logarithm, examples weighed by sigma^(2 beta)."""
+        """Return the Gaussian likelihood's negative logarithm; in training, examples weigh sigma^(2 beta).
+
+        Weighed, it falls towards 0 as sigma does, and would choose an early epoch.
+        """
         mean, sigma = self.scaled(features)
         each = 0.5 * ((self.scale(truth) - mean) / sigma) ** 2 + sigma.log()
-        weighed: Tensor = each * sigma.detach() ** (2 * self.beta)
+        weighed: Tensor = each * sigma.detach() ** (2 * self.beta) if self.training else each
         return weighed.mean()
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
