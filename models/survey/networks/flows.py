@@ -16,6 +16,8 @@ from zuko.transforms import MonotonicRQSTransform
 from broker.models.survey.networks.heads import Scale
 
 KNOTS = 8
+AT_ONCE = 8192
+"""Samples in work at a time: what the splines' networks make of more would not fit into the cache."""
 
 
 class FlowNetwork(nn.Module):
@@ -52,8 +54,12 @@ class FlowNetwork(nn.Module):
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Return ``samples`` (n, t, s)."""
-        drawn = self.flow(features).transform.inv(self.base[:, None].expand(-1, len(features), -1))
+        parts = features.split(max(AT_ONCE // len(self.base), 1))
+        drawn = torch.cat([self.flow(part).transform.inv(self._base_of(part)) for part in parts], dim=1)
         return {"samples": (self.scale.mean + self.scale.std * drawn).permute(1, 2, 0)}
+
+    def _base_of(self, features: Tensor) -> Tensor:
+        return self.base[:, None].expand(-1, len(features), -1)
 
 
 def _spline(targets: int, width: int, hidden: int, coupling: bool, backwards: bool) -> LazyTransform:
