@@ -57,7 +57,20 @@ def _scale(example: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
     mean = (values * present).sum(axis=0) / count
     std = np.sqrt((((values - mean) * present) ** 2).sum(axis=0) / count)
     std = np.where(std > 1e-6, std, 1.0)
-    scaled = (values - mean) / std * present
-    variance, axes = np.linalg.eigh(scaled.T @ scaled / np.maximum(present.T @ present, 1.0))
+    variance, axes = np.linalg.eigh(_correlation((values - mean) / std * present, present))
     whiten = present.max(axis=0, initial=0.0)[:, None] * axes / np.sqrt(np.maximum(variance, LEAST))
     return mean.astype(np.float32), std.astype(np.float32), np.ascontiguousarray(whiten, dtype=np.float32)
+
+
+def _correlation(scaled: NDArray[np.float64], present: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the correlations (p, p) of values that are 0 where they are missing.
+
+    Each is of the examples that have both, with the moments of those: 1 less a correlation, a colour's share of the
+    variance, would drown in the difference between the moments of two sets of examples.
+    """
+    count = np.maximum(present.T @ present, 1.0)
+    mean = scaled.T @ present / count  # of the first, where the second is there, too
+    variance = np.maximum((scaled**2).T @ present / count - mean**2, 1e-12)
+    found: NDArray[np.float64] = (scaled.T @ scaled / count - mean * mean.T) / np.sqrt(variance * variance.T)
+    np.fill_diagonal(found, 1.0)  # of what never varies, too
+    return found
