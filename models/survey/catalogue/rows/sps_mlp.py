@@ -32,8 +32,8 @@ ROW = Row(
         Target("log_sfr", "log10(solMass / yr)", -5.0, 3.5),
         Target("log_dust", "log10(solLum)", 6.0, 13.5),
     ),
-    variants={"sim": Variant(far, n=20_000)},
-    training=Training(epochs=40),
+    variants={"sim": Variant(far, n=40_000)},
+    training=Training(epochs=30, rate=3e-3),
     baselines={
         "sed fit": templates.properties(FAR_BANDS, templates.fluxes(FAR_BANDS), NAMES, known_z="redshift"),
         "boosting": boosting(),

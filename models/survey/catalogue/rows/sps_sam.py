@@ -29,8 +29,8 @@ ROW = Row(
         Target("log_sfr", "log10(solMass / yr)", -5.0, 4.0),
         Target("log_metal", "dex", -1.4, 0.5),
     ),
-    variants={"sim": Variant(deep, n=20_000)},
-    training=Training(epochs=30),
+    variants={"sim": Variant(deep, n=40_000)},
+    training=Training(epochs=30, rate=3e-3),
     baselines={
         "template fit": templates.properties(DEEP_BANDS, templates.fluxes(DEEP_BANDS), NAMES),
         "boosting": boosting(),
