@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from broker.models.survey.fitted import CHUNK, Fitted, Trunks, read, through
+from broker.models.survey.fitted import Fitted, Trunks, chunk, read, through
 from broker.models.survey.row import Columns, Examples, Row
 from broker.models.survey.weights import rounded
 
@@ -116,7 +116,8 @@ def _loss(trunk: nn.Module, head: Any, inputs: Tensor, truth: Tensor) -> float:
     trunk.eval()
     head.eval()
     with torch.inference_mode():
-        parts = zip(torch.split(inputs, CHUNK), torch.split(truth, CHUNK), strict=True)
+        step = chunk(inputs.shape)
+        parts = zip(torch.split(inputs, step), torch.split(truth, step), strict=True)
         total = sum([float(head.loss(trunk(x), y)) * len(x) for x, y in parts])
     return total / len(inputs)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from broker.models.survey.row import Columns, Floats, Row
 from broker.sidecar.answer import Answer, Embedded, Output
 from broker.sidecar.product import Array, NoAnswer, Product, Table, collect
 
-CHUNK = 4096
-"""Records per pass through a network: bounds memory whatever the batch."""
+CHUNK, ELEMENTS = 4096, 2**20
+"""Records, and numbers of theirs, per pass through a network: bounds memory whatever the batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +100,17 @@ def through_head(head: Callable[[Tensor], dict[str, Tensor]], features: Floats) 
 
 def chunked(network: Callable[[Tensor], Any], rows: Floats) -> list[Any]:
     """Return what a network says of the rows, chunk by chunk, as arrays; of no rows one empty chunk."""
+    step = chunk(rows.shape)
     with torch.inference_mode():
         return [
-            _arrays(network(torch.from_numpy(rows[start : start + CHUNK])))
-            for start in range(0, max(len(rows), 1), CHUNK)
+            _arrays(network(torch.from_numpy(rows[start : start + step])))
+            for start in range(0, max(len(rows), 1), step)
         ]
+
+
+def chunk(shape: Sequence[int]) -> int:
+    """Return how many of n records (n, ...) go through a network at a time."""
+    return max(min(CHUNK, ELEMENTS // max(prod(shape[1:]), 1)), 1)
 
 
 def _arrays(said: Any) -> Any:
