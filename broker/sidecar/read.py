@@ -16,11 +16,11 @@ from broker.core.batch import PacketBatch
 from broker.core.outcomes import DeadLetter
 from broker.core.reasons import Dead
 from broker.sidecar.fetch import Fetch
-from broker.sidecar.framing import Reject, record
+from broker.sidecar.framing import ARRAYS, Reject, record
 from broker.sidecar.product import Array, Kind, Product
 
 STAGE = "product"
-RECORDS, ARRAYS, AXES, BANDS = 100_000, 256, 8, 64
+RECORDS, AXES, BANDS = 100_000, 8, 64
 PRODUCT_BYTES = 64_000_000
 """Of all arrays of a product together, those that lie elsewhere too."""
 ID_LENGTH, NAME_LENGTH = 256, 64
@@ -63,8 +63,8 @@ def product(packet: bytes, fetch: Fetch) -> Product:
     _bound("bands", len(found["bands"]), BANDS)
     if not records:
         raise Reject(Dead.BAD_ARRAY, "the product has no records")
-    for text in (found["productId"], found["objectId"] or "", found["survey"] or "", *records):
-        _bound("characters of an id", len(text), ID_LENGTH)
+    names = (found["productId"], found["objectId"] or "", found["survey"] or "")
+    _bound("characters of an id", max(map(len, (*names, *records))), ID_LENGTH)
     if found["kind"] not in KINDS:
         raise Reject(Dead.UNKNOWN_KIND, f"the kind {found['kind'][:NAME_LENGTH]!r} is none of {', '.join(KINDS)}")
     _check_layout(found["arrays"], len(records))

@@ -9,6 +9,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import RealKafka
@@ -56,13 +57,7 @@ def test_run_then_ledger_then_subscribe(place: tuple[Path, dict[str, str]]) -> N
     prepare, service = lines[:-1], lines[-1].split("#")[0]
     shell("\n".join(prepare), place)
     folder, environment = place
-    with subprocess.Popen(
-        ["bash", "-c", f"exec {service}"], cwd=folder, env=environment, stderr=subprocess.PIPE
-    ) as run:
-        wait_for_alerts(500)
-        run.send_signal(signal.SIGTERM)
-        _, errors = run.communicate(timeout=60)
-    assert run.returncode == 0, errors
+    serve(service, place, 500)
     ledger = shell(blocks("bash")["ledger"], place)
     assert "balanced" in ledger
     assert "NOT BALANCED" not in ledger
@@ -73,6 +68,29 @@ def test_run_then_ledger_then_subscribe(place: tuple[Path, dict[str, str]]) -> N
         cwd=folder, env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert python.stdout.startswith("ZTF")
+
+
+def test_redshifts_of_hosts(place: tuple[Path, dict[str, str]]) -> None:
+    simulate, stream, sidecar, subscribe, ledger = blocks("bash")["hosts"].splitlines()
+    shell(simulate, place)
+    serve(stream.split("#")[0], place, 300)
+    hosts = shell("tocsin subscribe survey.catalog --json --from earliest --once", place).splitlines()
+    serve(sidecar.split("#")[0], place, len(hosts))
+    shown = shell(subscribe, place).splitlines()
+    assert len(shown) == len(hosts)
+    assert sum("redshift" in line and "±" in line for line in shown) > 0.8 * len(hosts) > 20
+    assert "\nbalanced" in shell(ledger, place)
+
+
+def serve(command: str, place: tuple[Path, dict[str, str]], packets: int) -> None:
+    """Run a service until it has committed ``packets``; it must end cleanly."""
+    folder, environment = place
+    line = ["bash", "-c", f"exec env {command}"]
+    with subprocess.Popen(line, cwd=folder, env=environment, stderr=subprocess.PIPE) as run:
+        wait_for_alerts(packets)
+        run.send_signal(signal.SIGTERM)
+        _, errors = run.communicate(timeout=60)
+    assert run.returncode == 0, errors
 
 
 def wait_for_alerts(n: int) -> None:
@@ -92,6 +110,15 @@ def wait_for_alerts(n: int) -> None:
 def test_replay(place: tuple[Path, dict[str, str]]) -> None:
     shell(blocks("bash")["replay"], place)
     assert list((place[0] / "result" / "annotations").glob("*.avro"))
+
+
+def test_catalogue(place: tuple[Path, dict[str, str]]) -> None:
+    shown = shell(blocks("bash")["catalogue"], place)
+    assert "pz-mdn" in shown
+    assert "NOT BALANCED" not in shown
+    table = pq.read_table(place[0] / "redshifts" / "results").to_pydict()
+    assert table["id"] == ["A", "B"]
+    assert all(0 < redshift < 3 for redshift in table["redshift"])
 
 
 def test_judge(place: tuple[Path, dict[str, str]]) -> None:

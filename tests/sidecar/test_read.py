@@ -15,7 +15,7 @@ import pytest
 from broker.core import schemas
 from broker.core.batch import PacketBatch
 from broker.core.errors import TocsinError, Wait
-from broker.deliver.container import container
+from broker.deliver.container import container, varint
 from broker.sidecar import framing, read
 from broker.sidecar.fetch import Fetch
 from broker.sidecar.framing import Reject
@@ -100,6 +100,12 @@ def test_a_dtype_that_the_schema_lacks_is_not_written() -> None:
         product_message(Product("p", Kind.CATALOG, ["a"], {"x": Array("", np.ones(1, complex))}))
 
 
+def test_a_large_product_is_read_as_a_small_one() -> None:
+    large = example(2000)
+    assert len(product_message(large)) > framing.LARGE
+    assert same(read.product(product_message(large), NOWHERE), large)
+
+
 @pytest.mark.parametrize("codec", ["null", "deflate"])
 def test_a_container_of_one_record_is_a_product(codec: str) -> None:
     out = io.BytesIO()
@@ -122,6 +128,12 @@ def nothing(found: dict[str, Any]) -> dict[str, Any]:
     return array
 
 
+def nothings(count: int, blocks: int = 1) -> bytes:
+    """Return a product of so many arrays of nothing, seven bytes each."""
+    whole = message(lambda f: f.update(arrays=[]))
+    return whole[:-1] + (varint(count) + bytes(7) * count) * blocks + b"\0"
+
+
 BODY = product_message(example())[5:]
 OTHER = schemas.latest("ledger").text
 BAD = {
@@ -142,6 +154,8 @@ BAD = {
     "no records": (message(lambda f: f.update(records=[])), "bad_array", "no records"),
     "records": (message(lambda f: f["records"].extend([""] * 100_000)), "bound_exceeded", "100,003 records"),
     "arrays": (message(lambda f: f.update(arrays=f["arrays"] * 100)), "bound_exceeded", "300 arrays"),
+    "many arrays": (nothings(1_000_000), "bound_exceeded", "more than 256 arrays"),
+    "many blocks": (nothings(1, blocks=1_000_000), "bound_exceeded", "more than 256 arrays"),
     "bands": (message(lambda f: f.update(bands=["g"] * 65)), "bound_exceeded", "65 bands"),
     "id": (message(lambda f: f["records"].__setitem__(1, "x" * 257)), "bound_exceeded", "257 characters of an id"),
     "name": (message(lambda f: f["arrays"][0].update(name="x" * 65)), "bound_exceeded", "65 characters of an array"),
