@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.core.errors import TocsinError
-from broker.models.survey import registry, serve, train
-from broker.models.survey.descend import Show, silent
+from broker.models.survey import registry
 from broker.models.survey.judge import JUDGES
+from broker.models.survey.progress import Show, silent
 from broker.models.survey.row import Columns, Examples, Floats, Row, Variant
 from broker.sidecar.answer import Answer, Output
 
@@ -82,6 +82,8 @@ def bench(name: str, data: Path | None, seed: int = 1, report: Show | None = Non
 
 def _fresh(row: Row, name: str, variant: Variant, seed: int, report: Show) -> Run:
     """Judge the weights that ship; the baselines are trained on as many examples as they were."""
+    from broker.models.survey import serve  # torch, which services that bench rows are stated without
+
     served = serve.load(f"{row.id}@{name}")
     examples = fresh(row, name, seed)
     seen = variant.make(variant.n, served.card.training.seed, None)
@@ -104,6 +106,8 @@ def figures(row: Row, answer: Answer, examples: Examples) -> dict[str, float]:
 
 def _folds(row: Row, variant: Variant, data: Path | None, seed: int, report: Show) -> Run:
     """Train on four fifths and answer the fifth, five times."""
+    from broker.models.survey import train
+
     examples = variant.make(variant.n, seed, data)
     parts = folds(row, examples, seed)
     answers: dict[str, list[Answer]] = {}

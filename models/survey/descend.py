@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from broker.models.survey.fitted import Fitted, Trunks, chunk, read, through
+from broker.models.survey.progress import Show
 from broker.models.survey.row import Columns, Examples, Row
 from broker.models.survey.weights import rounded
-
-Show = Callable[[str, int, int], None]
-"""Told what is done, how much of it and of how much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +25,7 @@ class Task:
     row : Row
     train, held : Examples
         Held-out examples choose the epoch.
-    report : callable
+    report : Show
     frozen : Trunks or None
         Of the row whose trunk is shared.
     start : Fitted or None
@@ -120,7 +117,3 @@ def _loss(trunk: nn.Module, head: Any, inputs: Tensor, truth: Tensor) -> float:
         parts = zip(torch.split(inputs, step), torch.split(truth, step), strict=True)
         total = sum([float(head.loss(trunk(x), y)) * len(x) for x, y in parts])
     return total / len(inputs)
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """Say nothing of the progress."""

@@ -18,9 +18,10 @@ from broker.core.errors import TocsinError
 from broker.models.survey import card as cards
 from broker.models.survey import descend, domain, registry, serve
 from broker.models.survey.card import Card, File
-from broker.models.survey.descend import Show, Task
+from broker.models.survey.descend import Task
 from broker.models.survey.fitted import Fitted, Trunks, read, through
 from broker.models.survey.judge import JUDGES
+from broker.models.survey.progress import Show, silent
 from broker.models.survey.row import Examples, Row
 from broker.models.survey.weights import pack_heads, pack_trunks
 
@@ -83,7 +84,7 @@ def fit(
     """
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # small weights end as denormal numbers, which are a hundred times as slow
-    report = report or descend.silent
+    report = report or silent
     if row.shares and trunks is None:
         parent = replace(_trunk_row(row, ""), targets=row.targets, training=row.training)
         if parent.classes != row.classes:

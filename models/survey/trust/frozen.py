@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from broker.models.survey import registry, table
+from broker.models.survey import bench, registry, table
 from broker.models.survey.row import Finding, Row
 
 
@@ -39,7 +39,7 @@ def _finding(metric: str, again: list[float], other: list[float]) -> Finding:
 
 def _share(result: dict[str, Any], seed: int) -> float:
     """Return how many of a result's figures come out equal on the examples of ``seed``."""
-    from broker.models.survey import bench, serve  # torch: the row's file needs none
+    from broker.models.survey import serve
 
     row, variant = registry.find(f"{result['row']}@{result['variant']}")
     examples = bench.fresh(row, variant, seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,13 +11,15 @@ from broker.core import schemas
 from broker.core.batch import PacketBatch
 from broker.core.metrics import Recorded
 from broker.core.topics import Topics
-from broker.models.survey import bench, registry, serve
+from broker.models.survey import bench, registry
 from broker.models.survey.judge import JUDGES
 from broker.models.survey.row import Examples, Finding, Row
-from broker.models.survey.serve import Served
 from broker.sidecar.product import Array, Product
 from broker.sidecar.step import Sidecar
 from broker.sidecar.write import product_message, said_in
+
+if TYPE_CHECKING:
+    from broker.models.survey.serve import Served
 
 ELSEWHERE = "pz-mdn"
 """The row whose simulation is tried on skies that it was not made for."""
@@ -24,6 +27,8 @@ ELSEWHERE = "pz-mdn"
 
 def show(seed: int, data: Path | None) -> tuple[list[Finding], str]:
     """Send a product through every row that has weights, and try a simulation's weights on given sets."""
+    from broker.models.survey import serve
+
     served = [
         serve.load(f"{row.id}@{name}")
         for row in registry.rows().values()
@@ -70,6 +75,8 @@ def _batch(message: bytes) -> PacketBatch:
 
 def _elsewhere(seed: int, data: Path) -> list[Finding]:
     """Return the scatter of simulated weights, and of a forest trained on the same simulation, on given sets."""
+    from broker.models.survey import serve
+
     row, variant = registry.find(f"{ELSEWHERE}@sim")
     served = serve.load(f"{ELSEWHERE}@sim")
     seen = row.variants[variant].make(row.variants[variant].n, served.card.training.seed, None)

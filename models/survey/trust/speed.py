@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from broker.models.survey import bench, registry, serve
-from broker.models.survey.descend import silent
+from broker.models.survey import bench, registry
+from broker.models.survey.progress import silent
 from broker.models.survey.row import Finding, Row
 
 SEEN = 2_000
@@ -32,6 +32,8 @@ def show(seed: int, data: Path | None) -> tuple[list[Finding], str]:
 
 def _timed(row: Row, variant: str, seed: int) -> list[Finding]:
     """Return one finding for each baseline of a variant."""
+    from broker.models.survey import serve
+
     served = serve.load(f"{row.id}@{variant}")
     seen, examples = row.variants[variant].make(SEEN, seed, None), bench.fresh(row, variant, seed, bench.TIMED)
     rates = bench.speeds(served.fitted.answer, bench.baselines(row, seen, seed, silent), examples)
