@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+LARGEST = 512
+"""Of an axis of any size, such as an image's: a batch is as large as its largest image."""
+
 
 class Kind(StrEnum):
     """What a product is; the last part of its topic's name."""
@@ -92,7 +95,7 @@ class Input:
     name, unit : str
         As in `Array`.
     shape : tuple of int
-        Per record: () for a number, (bands, height, width) for images; -1 takes any size.
+        Per record: () for a number, (bands, height, width) for images; -1 takes any size up to `LARGEST`.
     required : bool
         Without it a record gets no answer. What is not required may be missing, or NaN: the network has a mask.
     """
@@ -169,19 +172,29 @@ def _refused(product: Product, inputs: Sequence[Input]) -> str:
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    return len(shape) == len(wanted) and all(w in (-1, s) for s, w in zip(shape, wanted, strict=True))
+    if len(shape) != len(wanted):
+        return False
+    return all(s == w or (w == -1 and s <= LARGEST) for s, w in zip(shape, wanted, strict=True))
 
 
 def _column(products: Sequence[Product], wanted: Input) -> NDArray[Any]:
     """Return the input's values (N, ...); NaN for products that lack it or have it otherwise."""
     parts = [_part(product, wanted) for product in products]
-    shapes = {part.shape[1:] for part in parts if part is not None}
-    shape = shapes.pop() if len(shapes) == 1 else tuple(max(size, 1) for size in wanted.shape)
+    sizes = [part.shape[1:] for part in parts if part is not None] or [tuple(max(size, 1) for size in wanted.shape)]
+    shape = tuple(int(size) for size in np.max(sizes, axis=0))
     filled = [
-        np.full((len(product), *shape), np.nan) if part is None or part.shape[1:] != shape else part
+        np.full((len(product), *shape), np.nan) if part is None else _amid(part, shape)
         for product, part in zip(products, parts, strict=True)
     ]
     return np.concatenate(filled) if filled else np.empty((0, *shape))
+
+
+def _amid(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return values (n, ...) amid zeros (n, *shape): products of several sizes make one batch."""
+    gaps = [
+        (to // 2 - have // 2, to - to // 2 - have + have // 2) for to, have in zip(shape, values.shape[1:], strict=True)
+    ]
+    return np.pad(values, [(0, 0), *gaps]) if values.shape[1:] != shape else values
 
 
 def _part(product: Product, wanted: Input) -> NDArray[Any] | None:

@@ -1,0 +1,158 @@
+"""Images as networks and forests read them: sizes, noise, orientation."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from broker.models.simulators import radio
+from broker.models.survey import morphometry, stamps
+from broker.models.survey.baselines import forest
+from broker.models.survey.real_radio import mirabest
+from broker.models.survey.trunks_image import PolarCnn
+from broker.sidecar.product import Array, Input, Kind, Product, collect
+
+IMAGE = Input("image", shape=(1, -1, -1))
+TRUNK = PolarCnn(size=64, rings=16, angles=32, channels=4, width=8)
+
+
+@cache
+def images(n: int = 24, size: int = 64) -> NDArray[np.float32]:
+    """Return simulated radio galaxies (n, 1, size, size), noise and all."""
+    return radio.fr_classes(n, 1, size=size).columns["image"]
+
+
+def features(given: NDArray[np.floating]) -> NDArray[np.float32]:
+    prepared = TRUNK.prepare({"image": given}, (IMAGE,))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = TRUNK.build(prepared)
+        with torch.no_grad():  # scales as after training, so that no feature is lost to rounding
+            network.train()
+            network(torch.from_numpy(TRUNK.prepare({"image": images()}, (IMAGE,))))
+        network.eval()
+    with torch.inference_mode():
+        made: NDArray[np.float32] = network(torch.from_numpy(prepared)).numpy()
+    return made
+
+
+def test_a_turned_or_mirrored_source_has_the_same_features() -> None:
+    straight = features(images())
+    for turned in (np.rot90(images(), 1, (2, 3)), images()[..., ::-1], np.swapaxes(images(), 2, 3)):
+        np.testing.assert_allclose(features(turned.copy()), straight, rtol=1e-3, atol=1e-4 * straight.max())
+
+
+def test_a_source_turned_by_any_angle_is_nearer_to_itself_than_to_others() -> None:
+    sky = radio.sources(np.arange(24) % 2, np.random.default_rng(3))
+    angle = 0.5
+    turned = radio.Sources(
+        sky.kind,
+        sky.x * np.cos(angle) - sky.y * np.sin(angle),
+        sky.x * np.sin(angle) + sky.y * np.cos(angle),
+        sky.sigma,
+        sky.flux,
+        sky.angle + angle,
+    )
+    one, other = (features(radio.smooth(each, radio.FIRST, 64)[:, None]) for each in (sky, turned))
+    apart = np.linalg.norm(one[:, None] - other, axis=2)
+    assert np.median(np.diag(apart)) < 0.5 * np.median(apart)
+
+
+def test_an_image_has_the_same_features_alone_and_among_others() -> None:
+    np.testing.assert_allclose(features(images()[3:4])[0], features(images())[3], rtol=1e-4, atol=1e-6)
+
+
+def test_brightness_does_not_matter() -> None:
+    np.testing.assert_allclose(features(images().astype(np.float64) * 1e-7), features(images()), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 31, 63, 64, 65, 150])
+def test_any_size_is_centred_and_the_source_stays_in_the_middle(size: int) -> None:
+    image = np.zeros((1, 1, size, size))
+    image[..., size // 2, size // 2] = 7.0
+    stamp = stamps.cleaned(image, 64)
+    assert stamp.shape == (1, 1, 64, 64)
+    assert stamp[0, 0, 32, 32] == stamp.sum() == 1.0
+
+
+def test_oblong_images_are_centred_too() -> None:
+    image = np.zeros((2, 1, 40, 90))
+    image[..., 20, 45] = 1.0
+    assert np.all(stamps.centred(image, 64)[:, 0, 32, 32] == 1.0)
+
+
+@pytest.mark.parametrize("value", [0.0, 5.0, -5.0, 1e30, -1e30, np.nan, np.inf])
+def test_a_constant_image_is_finite(value: float) -> None:
+    made = features(np.full((2, 1, 70, 70), value))
+    assert np.isfinite(made).all()
+
+
+def test_noise_is_measured_and_clipped_and_what_is_clipped_stays() -> None:
+    noise = radio.observe(
+        radio.sources(np.zeros(30, int), np.random.default_rng(0)), radio.FIRST, 100, np.random.default_rng(1)
+    )
+    measured = stamps.noise(noise[:, None])
+    np.testing.assert_allclose(measured.ravel(), radio.FIRST.noise, rtol=0.15)
+    padded = stamps.centred(noise[:, None], 140)
+    np.testing.assert_allclose(stamps.noise(padded), measured, rtol=1e-5)
+    once = stamps.cleaned(noise[:, None], 100)
+    assert (once > 0).mean() < 0.1
+    np.testing.assert_array_equal(stamps.cleaned(once, 100), once)
+
+
+def test_products_of_several_sizes_are_answered_as_alone() -> None:
+    sizes = (30, 64, 65, 150)
+    products = [Product(str(size), Kind.CUTOUT, ["a"], {"image": Array("", images(1, size))}) for size in sizes]
+    together = collect(products, (IMAGE,))
+    assert together.reason == [""] * len(sizes)
+    prepared = TRUNK.prepare(together.columns, (IMAGE,))
+    for k, product in enumerate(products):
+        alone = TRUNK.prepare(collect([product], (IMAGE,)).columns, (IMAGE,))
+        np.testing.assert_allclose(prepared[k], alone[0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_hole_in_an_image_is_a_reason_and_not_a_guess() -> None:
+    holed = images(3).copy()
+    holed[1, 0, 5, 5] = np.nan
+    product = Product("p", Kind.CUTOUT, ["a", "b", "c"], {"image": Array("", holed)})
+    assert collect([product], (IMAGE,)).reason == ["", "not_finite", ""]
+    wide = Product("w", Kind.CUTOUT, ["a"], {"image": Array("", np.zeros((1, 1, 600, 8)))})
+    assert collect([wide], (IMAGE,)).reason == ["wrong_shape"]
+
+
+def test_shapes_of_known_sources() -> None:
+    pixel = np.arange(101) - 50.0
+    narrow, wide = (np.exp(-0.5 * (pixel / s) ** 2) for s in (3.0, 9.0))
+    blob = np.outer(narrow, wide)
+    double = np.roll(np.outer(narrow, narrow), 15, 1) + 0.8 * np.roll(np.outer(narrow, narrow), -15, 1)
+    found = morphometry.shapes(
+        np.where(np.stack([blob, double, 0 * blob]) > 0.01, np.stack([blob, double, 0 * blob]), 0)
+    )
+    assert found["axis_ratio"][0] == pytest.approx(3.0 / 9.0, rel=0.05)
+    assert found["asymmetry"][0] == pytest.approx(0.0, abs=1e-6)
+    assert found["peaks"].tolist()[:2] == [1.0, 2.0]
+    assert found["fr_ratio"][0] < 0.2
+    assert found["fr_ratio"][1] > 0.6
+    assert found["second_peak"][1] == pytest.approx(0.8, rel=0.01)
+    assert np.isnan([values[2] for values in found.values()]).all()
+
+
+def test_a_forest_on_shapes_tells_simulated_classes_apart() -> None:
+    train, test = (radio.fr_classes(250, seed, size=64) for seed in (1, 2))
+    probabilities = morphometry.on_images(forest(40), size=64)(train, 0)(test.columns)
+    assert (probabilities.argmax(axis=1) == test.truth).mean() > 0.85
+
+
+def test_mirabest_is_whole() -> None:
+    folder = os.environ.get("TOCSIN_TEST_DATA")
+    if not folder:
+        pytest.skip("TOCSIN_TEST_DATA is not set")
+    found = mirabest(0, 0, Path(folder) / "survey")
+    assert found.columns["image"].shape == (622, 1, 150, 150)
+    assert np.bincount(found.truth).tolist() == [276, 346]
