@@ -43,7 +43,7 @@ def subscribe(
     config: Path | None,
     brokers: str | None,
 ) -> None:
-    """Read TOPIC: annotations, results of sidecars, dead letters, the ledger, or raw packets (with --save).
+    """Read TOPIC: annotations, products for sidecars, their results, dead letters, the ledger, or raw packets (--save).
 
     Only committed messages are shown; no schema registry is needed. Credentials come from the configuration, from
     TOCSIN_KAFKA__USERNAME and TOCSIN_KAFKA__PASSWORD, or from KAFKA_* variables.
@@ -91,6 +91,8 @@ def line(record: dict[str, Any]) -> str:
         dead, filtered = sum(record["deadLettered"].values()), len(record["filtered"])
         counts = f"{record['received']} received, {record['scored']} scored, {filtered} filtered, {dead} dead"
         return f"ledger {record['member']}: {counts}"
+    if "arrays" in record:
+        return _product(record)
     if "productId" in record:
         return _result(record)
     best = _best(record) or record["unscoredReason"] or "-"
@@ -98,6 +100,13 @@ def line(record: dict[str, Any]) -> str:
     strange = f"anomaly {anomaly['score']:.2f}" if anomaly.get("score") is not None else ""
     where = f"{record['ra']:9.5f} {record['dec']:+9.5f}"
     return f"{record['objectId']:<20} {where}  mjd {record['mjd']:.4f} {record['band']:<2} {best}  {strange}".rstrip()
+
+
+def _product(product: dict[str, Any]) -> str:
+    """Return whose a product is, and the names, shapes and units of its arrays."""
+    of = product["objectId"] or (product["records"] or ["-"])[0]
+    arrays = (f"{one['name']} {tuple(one['shape'])} {one['unit']}".rstrip() for one in product["arrays"])
+    return f"{of:<20} {product['kind']}: {', '.join(arrays)}"
 
 
 def _result(result: dict[str, Any]) -> str:

@@ -8,12 +8,15 @@ from importlib.resources import files
 from typing import Any
 
 import fastavro
+import numpy as np
 import pytest
 from rich.console import Console
 
 from broker.cli import live
 from broker.cli.subscribe import line
 from broker.core import schemas
+from broker.sidecar.product import Array, Kind, Product
+from broker.sidecar.write import product_message
 
 
 def sample(version: str) -> Any:
@@ -47,6 +50,13 @@ def test_a_class_of_another_taxonomy_is_a_number() -> None:
     record["classifiers"][0]["classifications"] = [{"classId": 7, "probability": 1.0, "uncertainty": None}]
     assert " 7 1.00" in line(record)
     assert live.row(record)[2:5] == ("7", "1.00", "-")
+
+
+def test_a_product_tells_what_it_holds_of_whom() -> None:
+    arrays = {"mag_g": Array("mag", np.array([18.5])), "star_galaxy": Array("", np.array([0.1]))}
+    made = Product("ztf.7.catalog", Kind.CATALOG, ["host"], arrays, object_id="ZTF7", alert_id=7)
+    told = line(schemas.decode(product_message(made), None, "product"))
+    assert told == f"{'ZTF7':<20} catalog: mag_g (1,) mag, star_galaxy (1,)"
 
 
 def test_the_table_fits_its_picture() -> None:
