@@ -82,15 +82,15 @@ def work(names: Sequence[str], settings: Settings, metrics: Metrics) -> Work:
     """Return the step of a sidecar that publishes under the configured prefix, and what comes of it."""
     where = Topics(settings.output.prefix)
     made = step(load(names, settings), settings, metrics, where)
-    return Work(made, frozenset({where.results}), "result", lambda: flat(names))
+    return Work(made, frozenset({where.results}), "result", lambda: flat(names, settings))
 
 
-def flat(names: Sequence[str]) -> FlatResults:
+def flat(names: Sequence[str], settings: Settings) -> FlatResults:
     """Return what writes results as flat columns."""
     from broker.models.survey import posterior
     from broker.sidecar.flat import FlatResults
 
-    return FlatResults(names, posterior.quantiles)
+    return FlatResults(names, posterior.quantiles, settings.sidecar.threads)
 
 
 def to_directory(
@@ -118,7 +118,7 @@ def to_directory(
     _note(directory, names, plan)
     note_inputs(directory, [str(path.absolute()) for path in paths])
     where = topics(names, settings)
-    made = flat(names) if form == "parquet" else None
+    made = flat(names, settings) if form == "parquet" else None
     sink = FileSink(directory, primary=frozenset({where.results}), parquet=made, schema="result")
     return _deliver(FileSource(inputs.packets), sink, models, inputs, settings, where, FileNotes(directory / IN_FLIGHT))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,10 +35,13 @@ class FlatResults:
         Ids of the rows that answer.
     quantiles : callable
         Of an output with a posterior, at some levels (l,): (n, l).
+    threads : int
+        That work, each on products of its own.
     """
 
     rows: Sequence[str]
     quantiles: Quantiles
+    threads: int = 1
 
     def __call__(self, schema: OwnSchema, bodies: Sequence[bytes]) -> bytes:
         """Return one Parquet file of Avro records (n,) in ``schema``."""
@@ -45,7 +49,8 @@ class FlatResults:
         import pyarrow.parquet as pq
 
         results = [fastavro.schemaless_reader(io.BytesIO(body), schema.parsed, None) for body in bodies]
-        tables = [pa.table(self._columns(result)) for result in results]
+        with ThreadPoolExecutor(self.threads, "flat") as pool:
+            tables = list(pool.map(pa.table, pool.map(self._columns, results)))
         out = io.BytesIO()
         pq.write_table(pa.concat_tables(tables, promote_options="default"), out, compression="zstd")
         return out.getvalue()
