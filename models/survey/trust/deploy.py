@@ -90,7 +90,7 @@ def _start(catalogue: Path, out: Path) -> subprocess.Popen[bytes]:
         str(BLOCK),
     ]
     command = [sys.executable, "-c", call, *arguments]
-    environ = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environ = {**os.environ, "OMP_NUM_THREADS": "1", "TOCSIN_BATCH__MAX_ALERTS": "1"}  # a commit per block
     return subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
