@@ -42,7 +42,7 @@ class Photometry:
 
     width: int = 64
     depth: int = 3
-    dropout: float = 0.1
+    dropout: float = 0.0
 
     def prepare(self, columns: Columns, inputs: tuple[Input, ...]) -> NDArray[np.float32]:
         """Return (n, 34): magnitudes, colours of neighbouring bands and depths, 0 where missing; a mask of each."""

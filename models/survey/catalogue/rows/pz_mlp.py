@@ -19,8 +19,8 @@ ROW = Row(
     kind=Kind.CATALOG,
     inputs=photometry.PHOTOMETRY,
     at_least=photometry.AT_LEAST,
-    trunk=photometry.Photometry(width=64, depth=3, dropout=0.1),
-    head=Point(),
+    trunk=photometry.Photometry(width=64, depth=3),
+    head=Point(beta=0.0),
     targets=(Target("redshift", low=0.0, high=3.0),),
     variants={
         "sim": Variant(photo_z, n=20_000),
@@ -30,10 +30,10 @@ ROW = Row(
             training=Training(epochs=100, rate=4e-3, members=5),
             targets=(Target("redshift", low=0.0, high=0.3),),
         ),
-        "dc2": Variant(dc2, real=True, training=Training(epochs=80, rate=4e-3, members=5)),
+        "dc2": Variant(dc2, real=True, training=Training(epochs=60, rate=4e-3, members=4)),
     },
     baselines=photometry.BASELINES,
-    training=Training(epochs=30, rate=4e-3, members=4),
+    training=Training(epochs=30, rate=4e-3, members=3),
     judge="photo-z",
     augment=photometry.as_observed,
 )
