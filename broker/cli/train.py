@@ -1,10 +1,9 @@
-"""`tocsin train`: from the PLAsTiCC training set to weights and a card."""
+"""`tocsin train`: from examples to weights and a card."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,6 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from broker.core.config import load
-
-Report = Callable[[str, int, int], None]
 
 
 @click.command()
@@ -58,49 +55,29 @@ def train(
     """
     from broker.models.survey import registry
 
+    card: Any
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()) as bars:
         if registry.has(name):
-            said, metrics = _survey(name, data, out, seed, epochs, threads, partial(show, bars))
+            from broker.models.survey import train as survey  # heavy: torch
+
+            card = survey.run(
+                name, survey.Options(data or real_sets(), out, seed, threads, epochs), partial(show, bars)
+            )
+            size = card.bytes
         else:
-            said, metrics = _transients(name, data, out, seed, epochs, folds, threads, config, partial(show, bars))
-    click.echo(said)
-    click.echo(json.dumps(metrics, indent=2))
+            from broker.models.transients import recipes  # heavy: torch, scikit-learn
+
+            options = recipes.Options(data, load(config).run.cache_dir, out, seed, epochs, folds, threads)
+            card = recipes.run(name, options, partial(show, bars))
+            size = card.weights.bytes
+    click.echo(f"{card.name} {card.version}: {size} bytes, {card.training.seconds:.0f} s of training")
+    click.echo(json.dumps(card.metrics, indent=2))
 
 
 def real_sets() -> Path | None:
     """Return the folder of real sets that the environment names, or None."""
     folder = os.environ.get("TOCSIN_TEST_DATA")
     return Path(folder) / "survey" if folder else None
-
-
-def _survey(
-    name: str, data: Path | None, out: Path | None, seed: int, epochs: int, threads: int, report: Report
-) -> tuple[str, dict[str, Any]]:
-    # Heavy: torch.
-    from broker.models.survey import train as survey
-
-    card = survey.run(name, survey.Options(data or real_sets(), out, seed, threads, epochs), report)
-    return f"{card.name} {card.version}: {card.bytes} bytes, {card.training.seconds:.0f} s of training", card.metrics
-
-
-def _transients(
-    name: str,
-    data: Path | None,
-    out: Path | None,
-    seed: int,
-    epochs: int,
-    folds: int,
-    threads: int,
-    config: Path | None,
-    report: Report,
-) -> tuple[str, dict[str, Any]]:
-    # Heavy: torch, scikit-learn.
-    from broker.models.transients import recipes
-
-    options = recipes.Options(data, load(config).run.cache_dir, out, seed, epochs, folds, threads)
-    card = recipes.run(name, options, report)
-    size, seconds = card.weights.bytes, card.training.seconds
-    return f"{card.name} {card.version}: {size} bytes, {seconds:.0f} s of training", card.metrics
 
 
 def show(bars: Progress, what: str, done: int, total: int) -> None:
