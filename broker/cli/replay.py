@@ -65,10 +65,10 @@ def replay(
 ) -> None:
     """Run the pipeline over archived packets: files, directories, ZTF's nightly tar.gz, or kafka:TOPIC.
 
-    DIR gets annotations/*, dead_letters/*.avro and the manifest. A replay that was stopped or killed goes on when the
-    same command is run again, and one that is done adds nothing. A topic is read from its beginning to the end that it
-    has at the start, committed messages only, without a consumer group and in the order of their time stamps.
-    Dead letters do not stop a replay: it ends with 0 and prints their number.
+    DIR gets annotations/*, dead_letters/*.avro and the manifest; products/*.avro too where [survey] feed asks for them.
+    A replay that was stopped or killed goes on when the same command is run again, and one that is done adds nothing. A
+    topic is read from its beginning to the end that it has at the start, committed messages only, without a consumer
+    group and in the order of their time stamps. Dead letters do not stop a replay: it ends with 0 and prints how many.
 
     --speed original and --since look at the time of observation in the packets. A gap of more than a day is passed
     over, and what cannot be read goes with the packet before it. In rounds after the first, --loop gives new objects:
@@ -141,7 +141,8 @@ def _to_directory(sources: Sources, directory: Path, settings: Settings, dlq_lim
     topics = Topics(settings.output.prefix)
     note_inputs(directory, sources.names, whole=sources.is_whole, rounds=sources.selection.loop)
     flat = assemble.flat(settings) if form == "parquet" else None
-    sink = FileSink(directory, primary=assemble.primary(topics), parquet=flat)
+    sent = frozenset(map(assemble.product_topics(settings).product, settings.survey.feed))
+    sink = FileSink(directory, primary=assemble.primary(topics), parquet=flat, products=sent)
     totals = deliver(sources, sink, settings, topics, dlq_limit, FileNotes(directory / "in_flight.json"))
     _report(recount_directory(directory), totals)
     return totals

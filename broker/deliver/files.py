@@ -3,6 +3,7 @@
 ::
 
     DIR/annotations/00000000-annotation-1.0.avro   Avro containers, one per batch (or Parquet); of a sidecar: results/
+    DIR/products/00000000-catalog-1.0.avro         what the stream sends to sidecars, where it is asked to
     DIR/dead_letters/00000000-deadletter-1.0.avro
     DIR/manifest.jsonl                             one line per batch: its ledger record and its segments
     DIR/.lock                                      one writer at a time
@@ -35,7 +36,7 @@ from broker.deliver.types import Bounds, Commit, Done, Hook, Idle, Intake, no_ho
 Packets = Iterable[FilePacket | None]
 Parquet = Callable[[OwnSchema, Sequence[bytes]], bytes]
 MANIFEST, LOCK = "manifest.jsonl", ".lock"
-FOLDERS = {"annotation": "annotations", "result": "results", "deadletter": "dead_letters"}
+FOLDERS = {"annotation": "annotations", "result": "results", "product": "products", "deadletter": "dead_letters"}
 
 
 class Skip(Protocol):
@@ -173,6 +174,8 @@ class FileSink:
         are then written as.
     schema : str
         Of the records on the primary topics: annotation or result.
+    products : frozenset of str
+        Topics of products, which are written too.
     """
 
     def __init__(
@@ -182,11 +185,12 @@ class FileSink:
         primary: frozenset[str],
         parquet: Parquet | None = None,
         schema: str = "annotation",
+        products: frozenset[str] = frozenset(),
         at: Hook = no_hook,
     ) -> None:
         self.directory = directory
-        self._primary, self._parquet = primary, parquet
-        self._folders = (FOLDERS[schema], FOLDERS["deadletter"])
+        self._primary, self._products, self._schema, self._parquet = primary, products, schema, parquet
+        self._folders = (FOLDERS[schema], *([FOLDERS["product"]] if products else []), FOLDERS["deadletter"])
         self._at = at
         self._lock: BinaryIO | None = None
         self._manifest: BinaryIO | None = None
@@ -241,9 +245,9 @@ class FileSink:
             for name, content in segments.items():
                 _write_synced(self.directory / (name + ".tmp"), content)
             self._at(3)
-            for number, folder in zip((4, 5), self._folders, strict=True):
+            for number, folders in ((4, self._folders[:-1]), (5, self._folders[-1:])):
                 for name in segments:
-                    if name.startswith(folder + "/"):
+                    if name.split("/")[0] in folders:
                         (self.directory / (name + ".tmp")).rename(self.directory / name)
                 self._at(number)
             for folder in {name.split("/")[0] for name in segments}:
@@ -261,20 +265,21 @@ class FileSink:
 
     def _segments(self, commit: Commit) -> dict[str, bytes]:
         """Return the content of each segment of a batch by its name under the directory."""
-        bodies: dict[bytes, list[bytes]] = {}
+        bodies: dict[tuple[bytes, str], list[bytes]] = {}
         for record in commit.outcomes.records:
-            if record.topic in self._primary:
-                bodies.setdefault(dict(record.headers)[HEADER], []).append(record.value[5:])
+            if record.topic in self._primary | self._products:
+                kind = "" if record.topic in self._primary else record.topic.rsplit(".", 1)[-1]
+                bodies.setdefault((dict(record.headers)[HEADER], kind), []).append(record.value[5:])
         dead = latest("deadletter")
         for letter in commit.outcomes.dead:
             value = dead.encode(deadletters.record(commit.intake.batch, letter))
-            bodies.setdefault(dead.fingerprint, []).append(value[5:])
+            bodies.setdefault((dead.fingerprint, ""), []).append(value[5:])
         segments = {}
-        for fingerprint, found in bodies.items():
+        for (fingerprint, kind), found in bodies.items():
             schema = by_fingerprint()[fingerprint]
             folder = FOLDERS[schema.name]
-            name = f"{folder}/{self._sequence:08d}-{schema.name}-{schema.version}"
-            if self._parquet is not None and schema is not dead:
+            name = f"{folder}/{self._sequence:08d}-{kind or schema.name}-{schema.version}"
+            if self._parquet is not None and schema.name == self._schema:
                 segments[f"{name}.parquet"] = self._parquet(schema, found)
             else:
                 segments[f"{name}.avro"] = container(schema.text, found, f"{name}.avro")

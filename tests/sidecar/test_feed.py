@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from broker.archive import simulate
+from broker.archive.read import packets
 from broker.cli import assemble
+from broker.cli.replay import to_directory
 from broker.core import schemas
 from broker.core.batch import FilePacket, PacketBatch
 from broker.core.config import load
@@ -86,9 +88,9 @@ def supernova(annotation: dict[str, Any]) -> float:
 def test_alerts_that_look_like_supernovae_are_sent_and_no_others(
     make: Callable[..., Pipeline], night: list[bytes]
 ) -> None:
-    packets = batch(night)
-    outcomes = make(feed=BOTH)(packets)
-    _check(Intake(packets), outcomes, frozenset({"tocsin.ztf.all", "tocsin.lsst.all"}))
+    packed = batch(night)
+    outcomes = make(feed=BOTH)(packed)
+    _check(Intake(packed), outcomes, frozenset({"tocsin.ztf.all", "tocsin.lsst.all"}))
     made = annotated(outcomes)
     wanted = {row for row, annotation in made.items() if supernova(annotation) > 0.5}
     assert {record.row for record in sent(outcomes, "cutout")} == wanted
@@ -151,15 +153,15 @@ def test_a_bad_stamp_costs_the_cutout_alone_and_is_counted_once_committed(
     packet["cutoutScience"]["stampData"] = b"nonsense"
     out = io.BytesIO()
     fastavro.writer(out, reader.writer_schema, [packet])
-    packets = batch([out.getvalue()])
-    outcomes = step(packets)
+    packed = batch([out.getvalue()])
+    outcomes = step(packed)
     assert [record.topic for record in sent(outcomes)] == ["survey.catalog"]
     assert annotated(outcomes)[0]["outcome"] == "scored"
     assert "no cutout: bad_stamp" in caplog.text
     metrics = step.metrics
     assert isinstance(metrics, Recorded)
     assert not metrics.counters
-    step.committed(packets, outcomes)
+    step.committed(packed, outcomes)
     assert {name: dict(labels) for name, labels in metrics.counters} == {
         "products_sent_total": {"kind": "catalog"},
         "products_missing_total": {"kind": "cutout", "reason": "bad_stamp"},
@@ -181,8 +183,8 @@ def test_partnership_alerts_are_never_sent(make: Callable[..., Pipeline], night:
 
 
 def test_classes_and_threshold_choose(make: Callable[..., Pipeline], night: list[bytes]) -> None:
-    packets = batch(night)
-    made = make(feed=["cutout"], classes=["tde", "agn"], threshold=0.2)(packets)
+    packed = batch(night)
+    made = make(feed=["cutout"], classes=["tde", "agn"], threshold=0.2)(packed)
     wanted = {
         row
         for row, annotation in annotated(made).items()
@@ -199,6 +201,30 @@ def test_a_replay_never_sends_to_the_live_topics(make: Callable[..., Pipeline], 
         "test.survey.catalog",
         "test.survey.cutout",
     }
+
+
+def test_a_replay_into_a_directory_keeps_products_in_files_by_kind(
+    make: Callable[..., Pipeline], night: list[bytes], cache: Path, tmp_path: Path
+) -> None:
+    for i, value in enumerate(night[:80]):
+        (tmp_path / f"{i:03d}.avro").write_bytes(value)
+    settings, out = load(None, {"run.cache_dir": cache, "survey.feed": BOTH, "batch.max_alerts": 50}), tmp_path / "out"
+    to_directory(sorted(tmp_path.glob("*.avro")), out, settings)
+    wanted = sent(make(feed=BOTH)(batch(night[:80])))
+    for kind in BOTH:
+        files = sorted((out / "products").glob(f"*-{kind}-1.0.avro"))
+        assert len(files) == 2
+        found = products_in(files)
+        expected = products([record for record in wanted if record.topic == f"survey.{kind}"])
+        assert [product.product_id for product in found] == [product.product_id for product in expected]
+    again = to_directory(sorted(tmp_path.glob("*.avro")), out, settings)
+    assert again.received == 0
+
+
+def products_in(files: list[Path]) -> list[Product]:
+    found, dead = read.products(assemble.batch_of(list(packets(files))), Fetch())
+    assert not dead
+    return [found[row] for row in sorted(found)]
 
 
 def test_a_class_that_nobody_gives_is_a_clear_error() -> None:
