@@ -91,12 +91,12 @@ def photo_z(answer: Answer, truth: NDArray[Any], extra: Columns) -> dict[str, Fi
     errors = ((output.value - z) / (1.0 + z))[good]
     limit = np.asarray(extra.get("outlier", np.full(len(z), OUTLIER)))[good]
     figures = {
-        "sigma_nmad": _figure(errors, sigma_nmad, "", "less"),
-        "outliers": _figure(100.0 * (np.abs(errors) > limit), _mean, "%", "less"),
-        "bias": _figure(errors, _median, "", "less"),
+        "sigma_nmad": figure(errors, sigma_nmad, "", "less"),
+        "outliers": figure(100.0 * (np.abs(errors) > limit), mean, "%", "less"),
+        "bias": figure(errors, median, "", "less"),
     }
     if "faint" in extra:
-        figures["faint sigma_nmad"] = _figure(errors[extra["faint"][good]], sigma_nmad, "", "less")
+        figures["faint sigma_nmad"] = figure(errors[extra["faint"][good]], sigma_nmad, "", "less")
     return figures | _calibration(_take(output, good), z[good]) | _answered(good)
 
 
@@ -106,12 +106,12 @@ def posteriors(answer: Answer, truth: NDArray[Any], extra: Columns) -> dict[str,
     good = np.all([np.isfinite(output.value) for output in answer.outputs], axis=0)
     outputs = [_take(output, good) for output in answer.outputs]
     for output, true in zip(outputs, truth[good].T, strict=True):
-        own = {"rmse": _figure((output.value - true) ** 2, _root_mean, output.unit, "less")}
-        own |= {"bias": _figure(output.value - true, _mean, output.unit, "less")} | _calibration(output, true)
+        own = {"rmse": figure((output.value - true) ** 2, root_mean, output.unit, "less")}
+        own |= {"bias": figure(output.value - true, mean, output.unit, "less")} | _calibration(output, true)
         figures |= {f"{output.name} {name}" if len(outputs) > 1 else name: one for name, one in own.items()}
     if len(outputs) > 1 and all(output.form == "samples" for output in outputs):
         samples = np.stack([output.parts["samples"] for output in outputs], axis=2)
-        figures["tarp"] = _figure(posterior.tarp(samples, truth[good], 0), posterior.deviation, "", "less")
+        figures["tarp"] = figure(posterior.tarp(samples, truth[good], 0), posterior.deviation, "", "less")
     return figures | _answered(good)
 
 
@@ -126,10 +126,10 @@ def classes(answer: Answer, truth: NDArray[Any], extra: Columns) -> dict[str, Fi
     share = np.mean(each, axis=1)
     weight = np.sum([one / (part * len(each)) for one, part in zip(each, share, strict=True)], axis=0)
     return {
-        "accuracy": _figure(right, _mean, "%", "more"),
-        "balanced_accuracy": _figure(right * weight, _mean, "%", "more"),
-        "auroc": _figure(np.column_stack((number, probabilities)), _mean_auroc, "", "more"),
-        "log_loss": _figure(loss, _mean, "nat", "less"),
+        "accuracy": figure(right, mean, "%", "more"),
+        "balanced_accuracy": figure(right * weight, mean, "%", "more"),
+        "auroc": figure(np.column_stack((number, probabilities)), _mean_auroc, "", "more"),
+        "log_loss": figure(loss, mean, "nat", "less"),
     } | _answered(good)
 
 
@@ -171,7 +171,8 @@ def _bin(low: float, high: float, errors: Floats, outlier: float) -> Bin:
     return Bin(low, high, len(errors), float(np.median(errors)), float(sigma_nmad(errors)), outliers)
 
 
-def _figure(scores: Floats, statistic: Statistic, unit: str, better: Better) -> Figure:
+def figure(scores: Floats, statistic: Statistic, unit: str, better: Better) -> Figure:
+    """Return the figure that is a statistic of the records' scores (n,)."""
     return Figure(float(statistic(scores)), unit, better, scores, statistic)
 
 
@@ -181,15 +182,15 @@ def _calibration(output: Output, truth: Floats) -> dict[str, Figure]:
         return {}
     ranks = posterior.pit(output, truth)
     return {
-        "pit": _figure(ranks, posterior.deviation, "", "less"),
-        "cde_loss": _figure(posterior.cde_loss(output, truth), _mean, "", "less"),
-        "coverage_68_error": _figure(ranks, partial(_coverage_error, mass=0.6827), "%", "less"),
-        "coverage_90_error": _figure(ranks, partial(_coverage_error, mass=0.9), "%", "less"),
+        "pit": figure(ranks, posterior.deviation, "", "less"),
+        "cde_loss": figure(posterior.cde_loss(output, truth), mean, "", "less"),
+        "coverage_68_error": figure(ranks, partial(_coverage_error, mass=0.6827), "%", "less"),
+        "coverage_90_error": figure(ranks, partial(_coverage_error, mass=0.9), "%", "less"),
     }
 
 
 def _answered(good: NDArray[np.bool_]) -> dict[str, Figure]:
-    return {"answered": _figure(100.0 * good, _mean, "%", "more")}
+    return {"answered": figure(100.0 * good, mean, "%", "more")}
 
 
 def _take(output: Output, rows: NDArray[np.bool_]) -> Output:
@@ -198,17 +199,20 @@ def _take(output: Output, rows: NDArray[np.bool_]) -> Output:
     return replace(output, value=output.value[rows], sigma=output.sigma[rows], parts=parts)
 
 
-def _mean(scores: Floats) -> Floats:
-    mean: Floats = np.mean(scores, axis=-1)
-    return mean
+def mean(scores: Floats) -> Floats:
+    """Return the mean of scores (..., n)."""
+    found: Floats = np.mean(scores, axis=-1)
+    return found
 
 
-def _median(scores: Floats) -> Floats:
+def median(scores: Floats) -> Floats:
+    """Return the median of scores (..., n)."""
     middle: Floats = np.median(scores, axis=-1)
     return middle
 
 
-def _root_mean(squares: Floats) -> Floats:
+def root_mean(squares: Floats) -> Floats:
+    """Return the root of the mean of squares (..., n)."""
     root: Floats = np.sqrt(np.mean(squares, axis=-1))
     return root
 
