@@ -75,9 +75,9 @@ def train(
 
 
 def real_sets() -> Path | None:
-    """Return the folder of real sets that the environment names, or None."""
-    folder = os.environ.get("TOCSIN_TEST_DATA")
-    return Path(folder) / "survey" if folder else None
+    """Return the folder of real sets that the environment names, if it is there."""
+    folder = Path(os.environ.get("TOCSIN_TEST_DATA", "/nonexistent")) / "survey"
+    return folder if folder.is_dir() else None
 
 
 def show(bars: Progress, what: str, done: int, total: int) -> None:

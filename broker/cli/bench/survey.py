@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from broker.cli.train import show
+from broker.cli.train import real_sets, show
 
 if TYPE_CHECKING:
     from broker.models.survey.row import Capability
@@ -44,7 +44,7 @@ def survey(name: str, data: Path | None, seed: int, results: Path | None, missin
     if check:
         _check(root)
         return
-    folder = data or _survey_data()
+    folder = data or real_sets()
     names = _names(name, folder, root if missing else None)
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()) as bars:
         for each in names:
@@ -52,14 +52,6 @@ def survey(name: str, data: Path | None, seed: int, results: Path | None, missin
     page = root / "survey.md"
     page.write_text(table.text(table.read_results(root)))
     click.echo(f"written: {page}")
-
-
-def _survey_data() -> Path | None:
-    """Return the folder of real sets that the environment names, if it is there."""
-    import os
-
-    folder = Path(os.environ.get("TOCSIN_TEST_DATA", "/nonexistent")) / "survey"
-    return folder if folder.is_dir() else None
 
 
 def _names(name: str, data: Path | None, root: Path | None) -> list[str]:
