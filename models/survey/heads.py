@@ -157,8 +157,9 @@ class Mixture:
 class Flow:
     """A normalising flow over all targets together (zuko): rational-quadratic splines (Durkan+2019).
 
-    It answers with samples. The base samples are drawn once, from ``seed``, and are the same for every record, so that
-    an answer depends on nothing but the record. Sample i of every target is of one draw: together they are joint.
+    It answers with samples. The base samples are drawn once (Sobol's, from ``seed``), and are the same for every
+    record, so that an answer depends on nothing but the record. Sample i of every target is of one draw: together
+    they are joint.
 
     Attributes
     ----------
@@ -182,12 +183,21 @@ class Flow:
         """Return the network for ``width`` features and truths (n, t)."""
         from broker.models.survey.networks.flows import FlowNetwork
 
-        base = np.random.default_rng(self.seed).normal(size=(self.samples, len(row.targets)))
-        return FlowNetwork(width, self.hidden, truth, base, self.transforms, self.coupling)
+        return FlowNetwork(width, self.hidden, truth, self._base(len(row.targets)), self.transforms, self.coupling)
+
+    def _base(self, targets: int) -> Floats:
+        """Return the base samples (s, t): evenly spread, since an accident of so few would be every record's bias."""
+        import torch
+
+        sobol = torch.quasirandom.SobolEngine(targets, scramble=True, seed=self.seed)  # type: ignore[no-untyped-call]
+        even = sobol.draw(self.samples)
+        normal: Floats = torch.special.ndtri(even.double().clamp(1e-6, 1.0 - 1e-6)).numpy()
+        return normal
 
     def outputs(self, members: list[dict[str, Floats]], row: Row) -> tuple[Output, ...]:
         """Return samples, an equal share of each member's ``samples`` (n, t, s)."""
-        shares = [member["samples"][:, :, i :: len(members)] for i, member in enumerate(members)]
+        runs = np.array_split(np.arange(members[0]["samples"].shape[2]), len(members))  # a run of Sobol's is even, too
+        shares = [member["samples"][:, :, run] for member, run in zip(members, runs, strict=True)]
         pooled = np.concatenate(shares, axis=2)
         return tuple(
             _output(target, "samples", {"samples": pooled[:, i]}, self.estimate) for i, target in enumerate(row.targets)
