@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 Images = NDArray[np.float32]
 """(n, b, height, width)."""
+_BLOCK = 256  # images at once: bounds memory
 
 
 def cleaned(images: NDArray[Any], size: int, sigmas: float = 3.0) -> Images:
@@ -16,12 +17,20 @@ def cleaned(images: NDArray[Any], size: int, sigmas: float = 3.0) -> Images:
 
     Pixels below ``sigmas`` times the noise are 0, as in Aniyan & Thorat (2017). Where all pixels are, the image is 0.
     """
-    stamps = centred(np.nan_to_num(images, nan=0.0, posinf=0.0, neginf=0.0), size)
-    largest = np.abs(stamps).max(axis=(2, 3), keepdims=True, initial=0.0)
-    stamps = np.divide(stamps, largest, out=np.zeros(stamps.shape), where=largest > 0)  # squares of 1e30 are no float32
-    kept = np.where(stamps > sigmas * noise(stamps), stamps, 0.0)
-    peak = kept.max(axis=(2, 3), keepdims=True, initial=0.0)
-    bright: Images = np.divide(kept, peak, out=np.zeros(kept.shape), where=peak > 0).astype(np.float32)
+    bright = np.empty((*images.shape[:2], size, size), dtype=np.float32)
+    for start in range(0, len(images), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        bright[rows] = _cleaned(centred(images[rows], size).astype(np.float64), sigmas)
+    return bright
+
+
+def _cleaned(stamps: NDArray[np.float64], sigmas: float) -> NDArray[np.float64]:
+    stamps = np.nan_to_num(stamps, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    largest = np.abs(stamps).max(axis=(2, 3), keepdims=True)
+    stamps /= np.where(largest > 0, largest, 1.0)  # squares of 1e30 are no float32
+    stamps[stamps <= sigmas * noise(stamps)] = 0.0
+    peak = stamps.max(axis=(2, 3), keepdims=True)
+    bright: NDArray[np.float64] = np.divide(stamps, peak, out=stamps, where=peak > 0)
     return bright
 
 
@@ -42,6 +51,6 @@ def noise(images: NDArray[Any]) -> NDArray[np.floating]:
     """
     below = images < 0
     count = np.maximum(below.sum(axis=(2, 3), keepdims=True), 1)
-    squares = np.where(below, images, 0.0) ** 2
+    squares: NDArray[np.floating] = np.square(images, where=below, out=np.zeros_like(images))
     rms: NDArray[np.floating] = np.sqrt(squares.sum(axis=(2, 3), keepdims=True) / count)
     return rms
