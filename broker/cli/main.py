@@ -94,4 +94,7 @@ _EXTRAS = {
     "george": "bench",
     "scipy": "bench",
     "pyarrow": "parquet",
+    "zuko": "survey",
+    "fsspec": "survey",
+    "astropy": "survey",
 }

@@ -46,10 +46,10 @@ class Fetch:
         Wait
             What should have it does not answer.
         """
-        import fsspec
-
         if not self._is_allowed(uri):
             raise _bad(uri, "is under none of the prefixes that [sidecar] uri_prefixes allows")
+        import fsspec
+
         try:
             with fsspec.open(_resolved(uri), "rb") as file:
                 data: bytes = file.read(size + 1)

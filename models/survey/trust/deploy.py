@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from broker.core.errors import TocsinError
 from broker.models.survey import bench, registry
 from broker.models.survey.row import Columns, Finding
 
@@ -73,8 +74,11 @@ def _killed_and_finished(catalogue: Path, out: Path, chance: random.Random) -> i
         if kills < KILLS and _worked(process, out, blocks):
             process.send_signal(signal.SIGKILL)
             kills += 1
-        if process.wait(PATIENCE_S) == 0:
+        code = process.wait(PATIENCE_S)
+        if code == 0:
             return kills
+        if code != -signal.SIGKILL:
+            raise TocsinError(f"the sidecar of {ROW_OF_IT}@{VARIANT} ends with {code}: does it run by hand?")
 
 
 def _start(catalogue: Path, out: Path) -> subprocess.Popen[bytes]:
