@@ -121,6 +121,11 @@ def test_catalogue(place: tuple[Path, dict[str, str]]) -> None:
     assert all(0 < redshift < 3 for redshift in table["redshift"])
 
 
+def test_redshifts_of_hosts_of_an_archived_night(place: tuple[Path, dict[str, str]]) -> None:
+    shell(f"[ -d night ] || tocsin simulate --survey ztf --objects 50 --to night/\n{blocks('bash')['archived']}", place)
+    assert list((place[0] / "hosts" / "redshifts" / "results").glob("*.parquet"))
+
+
 def test_judge(place: tuple[Path, dict[str, str]]) -> None:
     shell(f"[ -d night ] || tocsin simulate --survey ztf --objects 50 --to night/\n{blocks('bash')['judge']}", place)
     assert (place[0] / "moved.svg").stat().st_size
