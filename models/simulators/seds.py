@@ -83,8 +83,8 @@ def rows(
         Keys of `seds_bands.BANDS` that the survey has a depth of.
     prior, survey : str
         Keys of `seds_priors.PRIORS` and `seds_bands.SURVEYS`.
-    offsets : array, (bands,), optional
-        Errors of the zero points [mag], the same for all galaxies.
+    offsets : array, (bands,) or (n, bands), optional
+        Errors of the zero points [mag].
     """
     rng = np.random.default_rng((seed, 707))
     population = selected(n, PRIORS[prior], rng)

@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from broker.models.simulators import seds, seds_light, seds_stars, seds_tables
+from broker.models.simulators.pictures import FOLDER, draw
 from broker.models.simulators.seds_bands import BANDS, GAMA, HERSCHEL, NARROW, UGRIZY, ZERO_POINT
-
-OUT = Path(__file__).parents[1] / "results" / "survey" / "simulators" / "seds.svg"
-
-
-def draw(path: Path) -> None:
-    """Write the picture: stars by age, a galaxy in narrow bands, one from 0.15 to 500 µm, and colours with redshift."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    style = {"svg.hashsalt": "tocsin", "svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans"], "font.size": 8}
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(9, 6.2), layout="constrained")
-        stars, narrow, far, colours = figure.subplots(2, 2).ravel()
-        _stars(stars)
-        _narrow(narrow)
-        _far(far)
-        _colours(colours)
-        drawn = io.StringIO()
-        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A hundredth of a point is finer than any screen, and halves the file.
-    path.write_text(re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", drawn.getvalue()))
 
 
 def _stars(axes: Any) -> None:
@@ -98,4 +74,4 @@ def _colours(axes: Any) -> None:
 
 
 if __name__ == "__main__":
-    draw(OUT)
+    draw(FOLDER / "seds.svg", (_stars, _narrow, _far, _colours))

@@ -39,8 +39,12 @@ _ZERO_POINTS = np.random.default_rng(45).normal(0.0, 0.03, len(NARROW_BANDS))
 
 
 def narrow(n: int, seed: int, data: Path | None) -> Examples:
-    """Return galaxies in forty narrow and five broad bands: ``flux_nb455``, ``mag_u``, their errors; truth: z."""
-    return _narrow(seds.rows(n, seed, bands=NARROW_BANDS, prior="paus", survey="paus"), "paus")
+    """Return galaxies in forty narrow and five broad bands: ``flux_nb455``, ``mag_u``, their errors; truth: z.
+
+    Each has zero points of its own, off by 0.02 mag: what a survey's will be is not known yet.
+    """
+    offsets = np.random.default_rng((seed, 709)).normal(0.0, 0.02, (n, len(NARROW_BANDS)))
+    return _narrow(seds.rows(n, seed, bands=NARROW_BANDS, prior="paus", survey="paus", offsets=offsets), "paus")
 
 
 def narrow_sky(n: int, seed: int, data: Path | None) -> Examples:

@@ -28,8 +28,8 @@ ROW = Row(
     head=Mixture(components=5, estimate="mode"),
     targets=(Target("redshift", low=0.0, high=1.3),),
     variants={"sim": Variant(narrow_sky, n=2_000)},
-    pretraining=Pretraining(Variant(narrow, n=60_000), Training(epochs=20, batch=256)),
-    training=Training(epochs=20, batch=64, rate=1e-3),
+    pretraining=Pretraining(Variant(narrow, n=100_000), Training(epochs=15, batch=256)),
+    training=Training(epochs=40, batch=64, rate=2e-3),
     baselines={
         "templates": templates.photo_z(
             NARROW_BANDS, templates.together(templates.fluxes(NARROW), templates.magnitudes(BROAD)), z_max=1.3
