@@ -6,9 +6,10 @@ import dataclasses
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -25,8 +26,9 @@ from broker.sidecar import catalogue, tables
 from broker.sidecar.catalogue import Matched, Plan
 
 if TYPE_CHECKING:
-    from broker.deliver.files import Skip
+    from broker.deliver.files import FileSink, FileSource, Skip
     from broker.deliver.loop import Totals
+    from broker.deliver.notes import FileNotes
     from broker.sidecar.answer import Model
     from broker.sidecar.flat import FlatResults
     from broker.sidecar.step import Sidecar
@@ -120,11 +122,21 @@ def to_directory(
     where = topics(names, settings)
     made = flat(names, settings) if form == "parquet" else None
     sink = FileSink(directory, primary=frozenset({where.results}), parquet=made, schema="result")
-    return _deliver(FileSource(inputs.packets), sink, models, inputs, settings, where, FileNotes(directory / IN_FLIGHT))
+    began, metrics, notes = time.monotonic(), Recorded(), FileNotes(directory / IN_FLIGHT)
+    totals = _deliver(FileSource(inputs.packets), sink, models, inputs, settings, metrics, where, notes)
+    click.echo(_told(totals, metrics, time.monotonic() - began))
+    return totals
 
 
 def _deliver(
-    source: Any, sink: Any, models: Sequence[Model], inputs: Inputs, settings: Settings, where: Topics, notes: Any
+    source: FileSource,
+    sink: FileSink,
+    models: Sequence[Model],
+    inputs: Inputs,
+    settings: Settings,
+    metrics: Metrics,
+    where: Topics,
+    notes: FileNotes,
 ) -> Totals:
     from rich.console import Console
 
@@ -132,7 +144,7 @@ def _deliver(
     from broker.deliver.loop import run, stop_on_signals
     from broker.deliver.types import Bounds
 
-    stop, metrics, primary = threading.Event(), Recorded(), frozenset({where.results})
+    stop, primary = threading.Event(), frozenset({where.results})
     most = min(max(1, BATCH_ROWS // inputs.plan.block), settings.batch.max_alerts)
     of_blocks = Bounds(max_alerts=most, max_bytes=32_000_000, max_wait_s=5.0)
     view = Watched(
@@ -245,7 +257,10 @@ def _note(directory: Path, names: Sequence[str], plan: Plan) -> None:
     path.write_text(json.dumps(note) + "\n")
 
 
-def rate(totals: Totals, directory: Path, began: float) -> str:
-    """Return one line on what a run did."""
-    seconds = time.monotonic() - began
-    return f"{totals.received} packets in {seconds:.1f} s to {directory}, {totals.dead_lettered} dead letters"
+def _told(totals: Totals, metrics: Recorded, seconds: float) -> str:
+    """Return one line for each row on what a run did, and one on the packets."""
+    answered: Counter[str] = Counter()
+    for (name, labels), n in metrics.counters.items():
+        answered[dict(labels).get("row", "")] += n if name == "records_answered_total" else 0
+    rows = [f"{row}: {n:,} records answered, {n / seconds:,.0f}/s" for row, n in answered.items() if row]
+    return "\n".join([*rows, f"{totals.received} packets in {seconds:.1f} s, {totals.dead_lettered} dead letters"])

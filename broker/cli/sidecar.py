@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,11 +144,9 @@ def _files(names: tuple[str, ...], paths: list[Path], out: Path, settings: Setti
     from broker.cli.ledger import table
     from broker.deliver.recount import recount_directory
 
-    models, began = products.load(names, settings), time.monotonic()
-    totals = products.to_directory(names, models, paths, out, settings, plan, form)
+    products.to_directory(names, products.load(names, settings), paths, out, settings, plan, form)
     found = recount_directory(out)
     click.echo(table(found))
-    click.echo(products.rate(totals, out, began))
     if not found["balanced"]:
         raise TocsinError("the ledger does not balance")
 

@@ -18,6 +18,8 @@ CounterName = Literal[
     "shadow_failed_total",  # {model, reason} alerts that a candidate should have scored and could not
     "products_sent_total",  # {kind} products of classified alerts for sidecars
     "products_missing_total",  # {kind, reason} alerts that were chosen and have no such product
+    "records_answered_total",  # {row} records of products that a survey model answered
+    "records_unanswered_total",  # {row, reason} records of products that it could not answer
     "alerts_expired_total",  # {topic} offsets that the source dropped before we read them
     "transactions_aborted_total",  # transactions that were rolled back and tried again
     "waits_total",  # {what} times that a batch waited for something outside
@@ -40,6 +42,8 @@ LABELS: dict[str, tuple[str, ...]] = {
     "shadow_failed_total": ("model", "reason"),
     "products_sent_total": ("kind",),
     "products_missing_total": ("kind", "reason"),
+    "records_answered_total": ("row",),
+    "records_unanswered_total": ("row", "reason"),
     "alerts_expired_total": ("topic",),
     "waits_total": ("what",),
     "stage_seconds": ("stage",),

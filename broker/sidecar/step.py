@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +31,7 @@ RESULT_BYTES = 8_000_000
 SHARE = 1024
 """Records that are worth a thread."""
 LOGGED = 10
-Answers = list[dict[str, object]]
+Answers = list[dict[str, Any]]
 log = logging.getLogger("tocsin.sidecar")
 
 
@@ -61,6 +63,8 @@ class Sidecar:
     fetch: Fetch = field(default_factory=Fetch)
     threads: int = 1
     timer: Callable[[], float] = time.perf_counter
+    _ended: Counter[tuple[str, str]] = field(default_factory=Counter)  # records by row and reason
+    _answered: PacketBatch | None = None  # what that is of
 
     def __call__(self, batch: PacketBatch) -> Outcomes:
         """Return one outcome per product of ``batch``.
@@ -79,7 +83,15 @@ class Sidecar:
             return self._outcomes(batch, products, answers, dead)
 
     def committed(self, batch: PacketBatch, outcomes: Outcomes) -> None:
-        """Log dead letters: nothing else is remembered."""
+        """Count the records that were answered, now that it is published; log dead letters.
+
+        A packet may be given up, and committed, without this step; then nothing is counted.
+        """
+        for (row, reason), n in self._ended.items() if self._answered is batch else ():
+            if reason:
+                self.metrics.count("records_unanswered_total", n, row=row, reason=reason)
+            else:
+                self.metrics.count("records_answered_total", n, row=row)
         for letter in outcomes.dead[:LOGGED]:
             where = {"topic": batch.topics[letter.row], "partition": int(batch.partitions[letter.row])}
             place = {**where, "offset": int(batch.offsets[letter.row])}
@@ -129,22 +141,34 @@ class Sidecar:
         code = np.full(len(batch), Outcome.DEAD_LETTERED, np.int8)
         reason = [""] * len(batch)
         records: list[Record] = []
-        now, schema = self.clock_ms(), schemas.latest("result")
+        ended: Counter[tuple[str, str]] = Counter()
+        now = self.clock_ms()
         for row, product in products.items():
             found = next(answers[product.kind])
-            why = _why_unscored(found)
-            context = Context(_source(batch, row), batch.ingest_ms, now, self.version)
-            value = schema.encode(result(product, found, why, context))
-            if len(value) > RESULT_BYTES:
-                text = f"the result has {len(value):,} bytes, more than {RESULT_BYTES:,}: send fewer records a product"
-                dead.append(DeadLetter(row, "result", Dead.BOUND_EXCEEDED, text))
+            made = self._record(batch, row, product, found, now)
+            if isinstance(made, DeadLetter):
+                dead.append(made)
                 continue
-            code[row], reason[row] = (Outcome.UNSCORED if why else Outcome.SCORED), why
-            key = (product.object_id or product.product_id).encode()
-            records.append(Record(row, self.topics.results, key, value, schema.headers))
+            reason[row] = _why_unscored(found)
+            code[row] = Outcome.UNSCORED if reason[row] else Outcome.SCORED
+            records.append(made)
+            for answer in found:
+                ended.update({(answer["row"], why): n for why, n in _reasons(answer, len(product)).items()})
         for letter in dead:
             reason[letter.row] = letter.reason
+        self._ended, self._answered = ended, batch
         return Outcomes(code, reason, records, dead)
+
+    def _record(
+        self, batch: PacketBatch, row: int, product: Product, answers: Answers, now: int
+    ) -> Record | DeadLetter:
+        schema, context = schemas.latest("result"), Context(_source(batch, row), batch.ingest_ms, now, self.version)
+        value = schema.encode(result(product, answers, _why_unscored(answers), context))
+        if len(value) > RESULT_BYTES:
+            text = f"the result has {len(value):,} bytes, more than {RESULT_BYTES:,}: send fewer records a product"
+            return DeadLetter(row, "result", Dead.BOUND_EXCEEDED, text)
+        key = (product.object_id or product.product_id).encode()
+        return Record(row, self.topics.results, key, value, schema.headers)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -173,11 +197,16 @@ def _why_unscored(answers: Answers) -> str:
     """Return '' where any record has an answer, else the first reason."""
     first = ""
     for answer in answers:
-        reasons = answer["reasons"]
-        if not isinstance(reasons, list) or "" in reasons or not reasons:
+        reasons: list[str] = answer["reasons"]
+        if not reasons or "" in reasons:
             return ""
-        first = first or str(reasons[0])
+        first = first or reasons[0]
     return first or str(NoAnswer.OTHER_KIND)
+
+
+def _reasons(answer: dict[str, Any], records: int) -> dict[str, int]:
+    """Return how many records have which reason, '' for an answer."""
+    return Counter(answer["reasons"]) if answer["reasons"] else {"": records}
 
 
 def _source(batch: PacketBatch, row: int) -> tuple[str, int, int, int]:

@@ -41,6 +41,19 @@ def test_products_of_one_and_of_many_records_share_a_forward_pass() -> None:
     assert {key[1][0][1] for key in metrics.observations} == {"product", "rows", "result"}
 
 
+def test_records_are_counted_once_their_results_are_published() -> None:
+    metrics = Recorded()
+    step, product = sidecar(metrics=metrics), without("mag_g", mag_g=Array("mag", np.array([np.nan, 21.0])))
+    batch, other = packets(product, galaxies(0, 3)), packets(galaxies(0, 5))
+    outcomes = step(batch)
+    assert not metrics.counters
+    step.committed(other, outcomes)
+    assert not metrics.counters
+    step.committed(batch, outcomes)
+    answered, unanswered = (("row", "colour"),), (("reason", "not_finite"), ("row", "colour"))
+    assert metrics.counters == {("records_answered_total", answered): 4, ("records_unanswered_total", unanswered): 1}
+
+
 def test_a_result_says_whose_it_is_and_where_it_comes_from() -> None:
     product = replace(galaxies(0, 2), survey="ztf", object_id="ZTF1", alert_id=2**60)
     outcomes = sidecar()(packets(galaxies(0, 1), product))
