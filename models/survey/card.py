@@ -120,6 +120,8 @@ class Card(_Strict):
     interface : Interface
     data : Data
         What the examples were, how common what is in them, whether toy or real.
+    pretraining : Data or None
+        What the weights had learned before those.
     training : Training
     metrics : dict of str to float
         Of the held-out examples that also chose the epoch: a check, no result; results are the bench's.
@@ -136,6 +138,7 @@ class Card(_Strict):
     licence: str
     interface: Interface
     data: Data
+    pretraining: Data | None = None
     training: Training
     metrics: dict[str, float]
     trunk: File

@@ -206,6 +206,7 @@ def _card(fitted: Fitted, variant: str, examples: Examples, seed: int, seconds: 
     train, held = (examples.take(part) for part in split(row, examples, seed))
     figures = JUDGES[row.judge](fitted.answer(held.columns), held.truth, held.extra)
     training = asdict(row.training) | {"members": len(fitted.heads)}
+    first = None if row.pretraining is None else row.pretraining.variant.make(8, seed, None).data
     return Card(
         schema_version=1,
         row=row.id,
@@ -217,6 +218,7 @@ def _card(fitted: Fitted, variant: str, examples: Examples, seed: int, seconds: 
         licence=LICENCE,
         interface=cards.interface(row),
         data=cards.Data(**asdict(examples.data)),
+        pretraining=None if first is None else cards.Data(**asdict(first)),
         training=cards.Training(
             command=f"tocsin train {row.id}@{variant} --seed {seed}",
             date=f"{datetime.now(UTC):%Y-%m-%d}",

@@ -19,8 +19,9 @@ from broker.core.metrics import Recorded
 from broker.core.topics import Topics
 from broker.models.survey import card as cards
 from broker.models.survey import registry, serve, train
-from broker.models.survey.fitted import Trunks
+from broker.models.survey.fitted import Fitted, Trunks
 from broker.models.survey.networks.mlp import Mlp as Network
+from broker.models.survey.progress import silent
 from broker.models.survey.row import Columns, Row, Training
 from broker.sidecar.answer import Embedded
 from broker.sidecar.product import Table
@@ -33,11 +34,12 @@ FAR_AWAY = '''
 from dataclasses import replace
 from tests.survey.line import ROW as LINE, simulated
 from broker.models.survey.heads import Mixture
-from broker.models.survey.row import Variant
+from broker.models.survey.row import Pretraining, Training, Variant
 
 ROW = replace(LINE, id="far-away", variants={"sim": Variant(simulated, 600)})
 SHARING = replace(ROW, id="far-sharing", head=Mixture(components=2), shares="far-away")
 CLASH = replace(ROW, id="pz-mdn")
+TUNED = replace(ROW, id="far-tuned", pretraining=Pretraining(Variant(simulated, 200), Training(epochs=1)))
 '''
 
 
@@ -69,8 +71,13 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fix
 # ---- training
 
 
-def test_a_line_is_learned_to_its_noise() -> None:
-    fitted, fresh = train.fit(ROW, simulated(1000, 1, None), 0), simulated(1000, 2, None)
+@pytest.fixture(scope="module")
+def fitted() -> Fitted:
+    return train.fit(ROW, simulated(1000, 1, None), 0)
+
+
+def test_a_line_is_learned_to_its_noise(fitted: Fitted) -> None:
+    fresh = simulated(1000, 2, None)
     answer = fitted.answer(fresh.columns)
     away = answer.outputs[0].value - fresh.truth[:, 0]
     assert np.sqrt(np.mean(away**2)) < 1.2 * NOISE
@@ -119,8 +126,7 @@ def test_augmented_examples_are_trained_on_each_epoch() -> None:
     assert len(set(seen)) == 3
 
 
-def test_records_unlike_the_training_set_rank_high() -> None:
-    fitted = train.fit(ROW, simulated(1000, 1, None), 0)
+def test_records_unlike_the_training_set_rank_high(fitted: Fitted) -> None:
     near, far = simulated(500, 2, None).columns, {"x": np.full(50, 4.0), "b": np.full(50, -4.0)}
     assert 0.4 < np.median(fitted.answer(near).out_of_domain) < 0.6
     assert np.all(fitted.answer(far).out_of_domain > 0.99)
@@ -157,7 +163,7 @@ def test_the_value_of_a_missing_input_does_not_matter() -> None:
 
 def test_what_was_trained_is_what_is_served(package: Package) -> None:
     package.state({"far-away": "ROW"})
-    card = train.run("far-away", train.Options(seed=2), lambda what, done, total: None)
+    card = train.run("far-away", train.Options(seed=2), silent)
     assert (package.folder / "weights" / "far-away" / "sim" / cards.CARD_FILE).is_file()
     assert (card.row, card.variant, card.training.examples, card.training.held_out) == ("far-away", "sim", 540, 60)
     row, _ = registry.find("far-away")
@@ -169,13 +175,21 @@ def test_what_was_trained_is_what_is_served(package: Package) -> None:
     np.testing.assert_array_equal(said.out_of_domain, wanted.out_of_domain)
 
 
+def test_the_card_tells_what_was_learned_before(package: Package) -> None:
+    package.state({"far-away": "ROW", "far-tuned": "TUNED"})
+    plain, tuned = (train.run(row, train.Options(epochs=1), silent) for row in ("far-away", "far-tuned"))
+    assert plain.pretraining is None
+    assert tuned.pretraining == tuned.data
+    assert plain.head.sha256 != tuned.head.sha256
+
+
 def test_a_shared_trunk_is_stored_once_and_runs_once(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     package.state({"far-away": "ROW", "far-sharing": "SHARING"})
     quick = train.Options(epochs=2)
     with pytest.raises(TocsinError, match="far-away@sim has no weights"):
-        train.run("far-sharing", quick, lambda what, done, total: None)
+        train.run("far-sharing", quick, silent)
     for name in ("far-away", "far-sharing"):
-        train.run(name, quick, lambda what, done, total: None)
+        train.run(name, quick, silent)
     assert not (package.folder / "weights" / "far-sharing" / "sim" / cards.TRUNK_FILE).exists()
     one, other = serve.load("far-away"), serve.load("far-sharing")
     assert one.trunk == other.trunk
@@ -185,7 +199,7 @@ def test_a_shared_trunk_is_stored_once_and_runs_once(package: Package, monkeypat
     assert (first.form, second.form) == ("value", "mixture")
     np.testing.assert_array_equal(second.value, other.answer(other.embed([galaxies])).outputs[0].value)
     assert _passes([one, other], packets(galaxies, galaxies), monkeypatch) == 1
-    train.run("far-away", replace(quick, seed=1), lambda what, done, total: None)
+    train.run("far-away", replace(quick, seed=1), silent)
     with pytest.raises(TocsinError, match="far-sharing@sim: SHA-256"):
         serve.load("far-sharing")
 
