@@ -75,7 +75,7 @@ def test_members_share_a_flows_samples_evenly_and_draws_stay_together() -> None:
     features = torch.randn(N, WIDTH)
     first, both = said(Flow(2, 8, 64), features), said(Flow(2, 8, 64), features, (0, 1))
     for target in (0, 1):
-        np.testing.assert_array_equal(both[target].parts["samples"][:, :32], first[target].parts["samples"][:, ::2])
+        np.testing.assert_array_equal(both[target].parts["samples"][:, :32], first[target].parts["samples"][:, :32])
         assert both[target].parts["samples"].shape == (N, 64)
 
 
@@ -101,14 +101,14 @@ def test_losses_are_those_of_the_densities_that_are_told() -> None:
 def test_a_flows_samples_follow_its_own_density(coupling: bool) -> None:
     net, _ = network(Flow(2, 8, 1500, coupling=coupling))
     with torch.no_grad():
-        for parameter in net.parameters():  # type: ignore[attr-defined]
+        for parameter in net.parameters():
             parameter.mul_(2.0)  # far from a Gaussian
         features = torch.randn(1, WIDTH)
-        scaled = net.scale(net(features)["samples"][0].T)  # type: ignore[attr-defined]
+        scaled = net.scale(net(features)["samples"][0].T)
         around = torch.cdist(scaled, torch.zeros(1, 2))[:, 0] < 1.0
         grid = torch.stack(torch.meshgrid(*[torch.linspace(-1, 1, 61)] * 2, indexing="ij"), dim=-1).reshape(-1, 2)
         inside = grid[grid.norm(dim=1) < 1.0]
-        density = net.flow(features.expand(len(inside), -1)).log_prob(inside).exp()  # type: ignore[attr-defined]
+        density = net.flow(features.expand(len(inside), -1)).log_prob(inside).exp()
     assert float(around.float().mean()) == pytest.approx(float(density.sum()) / 30**2, abs=0.05)
 
 
@@ -116,11 +116,11 @@ def test_point_is_not_drawn_by_noisy_examples_as_the_plain_likelihood_is() -> No
     """With beta 1 the gradient of the mean is that of the squared error, whatever sigma is."""
     net, _ = network(Point(beta=1.0))
     features, truth = torch.randn(N, WIDTH), torch.tensor(TRUTH[:N], dtype=torch.float32)
-    net.train()  # type: ignore[attr-defined]
+    net.train()
     net.loss(features, truth).backward()
-    mean = net.mean[-1].bias  # type: ignore[attr-defined]
+    mean = net.mean[-1].bias
     with torch.no_grad():
-        expected = (net.scaled(features)[0] - net.scale(truth)).mean(dim=0) / 2  # type: ignore[attr-defined]
+        expected = (net.scaled(features)[0] - net.scale(truth)).mean(dim=0) / 2
     torch.testing.assert_close(mean.grad, expected, rtol=1e-3, atol=1e-5)
 
 
@@ -135,7 +135,7 @@ def test_a_smoothed_label_is_a_gaussian_around_the_truth() -> None:
     head = Bins(40, smoothing=2.0)
     net, _ = network(head)
     features, truth = torch.zeros(1, WIDTH), torch.tensor([[0.0, 50.0]])
-    logits = net.logits(features).detach().numpy()[0]  # type: ignore[attr-defined]
+    logits = net.logits(features).detach().numpy()[0]
     labels = stats.norm.pdf(np.arange(40) + 0.5, 20.0, 2.0)
     expected = -(labels / labels.sum() * (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))).sum(axis=1)
     assert float(net.loss(features, truth).detach()) == pytest.approx(expected.mean(), rel=1e-3)

@@ -44,7 +44,7 @@ def test_every_form_gives_the_gaussians_textbook_values(form: str) -> None:
     np.testing.assert_allclose(posterior.quantiles(said, levels), expected, atol=2 * near * 0.2)
     np.testing.assert_allclose(posterior.central(said, 0.9)[0], MEAN - 1.645 * SIGMA, atol=2 * near * 0.2)
     for estimate in ("mean", "median", "mode"):
-        value, sigma = posterior.summary(said, estimate)  # type: ignore[arg-type]
+        value, sigma = posterior.summary(said, estimate)
         np.testing.assert_allclose(value, MEAN, atol=(0.1 if (form, estimate) == ("samples", "mode") else near) * 0.2)
         np.testing.assert_allclose(sigma, SIGMA, rtol=2 * near)
 

@@ -29,10 +29,11 @@ def show(seed: int, data: Path | None) -> tuple[list[Finding], str]:
     served = serve.load(f"{ROW_OF_IT}@{VARIANT}")
     seen, fresh = (bench.fresh(row, variant, seed + k, RECORDS).columns for k in (1, 0))
     findings = measured(served.fitted.answer, seen, fresh, seed)
-    worst, best = (pick(finding.model for finding in findings[:-1]) for pick in (min, max))
+    areas = {finding.metric.removeprefix("AUROC, "): finding.model for finding in findings[:-1]}
+    worst, best = (pick(areas, key=areas.__getitem__) for pick in (min, max))
     said = (
-        f"Distance from the training set's features finds what is wrong with an area under the ROC curve of {worst:.2f} "
-        f"(light of a quasar, which galaxies' colours can mimic) to {best:.2f}, more often than the columns by themselves."
+        f"The rank separates shifted galaxies from like ones, worst {worst} ({areas[worst]:.2f}) and best {best} "
+        f"({areas[best]:.2f}). What galaxies' own colours can mimic, it cannot find."
     )
     return findings, said
 
