@@ -127,4 +127,4 @@ def _silenced(output: Output, silent: NDArray[np.bool_]) -> Output:
 
 def _blank(values: Floats, silent: NDArray[np.bool_]) -> Floats:
     """Return values (n, ...), NaN where ``silent`` (n,)."""
-    return np.where(silent.reshape(-1, *[1] * (values.ndim - 1)), np.nan, values).astype(values.dtype)
+    return np.where(silent.reshape(-1, *[1] * (values.ndim - 1)), values.dtype.type(np.nan), values)
