@@ -54,12 +54,14 @@ class FlowNetwork(nn.Module):
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Return ``samples`` (n, t, s)."""
-        parts = features.split(max(AT_ONCE // len(self.base), 1))
-        drawn = torch.cat([self.flow(part).transform.inv(self._base_of(part)) for part in parts], dim=1)
-        return {"samples": (self.scale.mean + self.scale.std * drawn).permute(1, 2, 0)}
+        step = max(AT_ONCE // len(self.base), 1)
+        parts = [self._drawn(features[start : start + step]) for start in range(0, max(len(features), 1), step)]
+        return {"samples": (self.scale.mean + self.scale.std * torch.cat(parts, dim=1)).permute(1, 2, 0)}
 
-    def _base_of(self, features: Tensor) -> Tensor:
-        return self.base[:, None].expand(-1, len(features), -1)
+    def _drawn(self, features: Tensor) -> Tensor:
+        """Return samples (s, n, t) in the truth's own scale."""
+        drawn: Tensor = self.flow(features).transform.inv(self.base[:, None].expand(-1, len(features), -1))
+        return drawn
 
 
 def _spline(targets: int, width: int, hidden: int, coupling: bool, backwards: bool) -> LazyTransform:
