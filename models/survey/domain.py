@@ -13,6 +13,8 @@ import numpy as np
 
 from broker.sidecar.answer import Floats
 
+ARRAYS = ("mean", "whiten", "centres", "ranks")
+"""What files of weights hold of the training set."""
 CENTRES, ROUNDS = 128, 8
 AT_MOST = 20_000
 """Training records that centres are made of."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from broker.models.survey import domain
 from broker.models.survey.fitted import Trunks
 from broker.models.survey.row import Row
 
@@ -40,16 +41,18 @@ def unpack_trunks(row: Row, data: bytes) -> Trunks:
 
     Raises
     ------
-    RuntimeError
-        The weights do not fit the networks that the row's file describes.
+    RuntimeError, ValueError
+        The weights do not fit the networks that the row's file describes, or know something else of their training set.
     """
     tensors = load(data)
-    domain = {name.removeprefix(DOMAIN): x.numpy() for name, x in tensors.items() if name.startswith(DOMAIN)}
+    place = {name.removeprefix(DOMAIN): x.numpy() for name, x in tensors.items() if name.startswith(DOMAIN)}
+    if set(place) != set(domain.ARRAYS):
+        raise ValueError(f"they know {sorted(place)} of the training set, not {sorted(domain.ARRAYS)}")
     states = {name: x for name, x in tensors.items() if not name.startswith(DOMAIN)}
     shapes = {wanted.name: tuple(max(size, 1) for size in wanted.shape) for wanted in row.inputs}
     example = row.trunk.prepare({name: np.zeros((2, *shape)) for name, shape in shapes.items()}, row.inputs)
     networks = [row.trunk.build(example) for _ in range(_members(states))]
-    return Trunks(_filled(networks, states), domain)
+    return Trunks(_filled(networks, states), place)
 
 
 def unpack_heads(row: Row, data: bytes) -> list[nn.Module]:

@@ -11,7 +11,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from broker.models.survey import bench, judge, registry, serve
+from broker.models.survey import bench, judge, registry
 from broker.models.survey.row import Columns, Finding, Floats
 from broker.sidecar.answer import Answer
 
@@ -26,6 +26,8 @@ UNLIKE = 0.99
 def show(seed: int, data: Path | None) -> tuple[list[Finding], str]:
     """Judge the ranks of the row's weights that ship beside the largest z-score of a column. ``data`` is not read."""
     row, variant = registry.find(f"{ROW_OF_IT}@{VARIANT}")
+    from broker.models.survey import serve  # torch, which rows are stated without
+
     served = serve.load(f"{ROW_OF_IT}@{VARIANT}")
     seen, fresh = (bench.fresh(row, variant, seed + k, RECORDS).columns for k in (1, 0))
     findings = measured(served.fitted.answer, seen, fresh, seed)
