@@ -106,8 +106,10 @@ class FakeStep:
         self.seen += [number_of(value) for value in batch.values]
 
 
-def file_packets(directory: Path, count: int, records_per_file: int = 10) -> Iterator[FilePacket]:
+def file_packets(
+    directory: Path, count: int, records_per_file: int = 10, make: Callable[[int], bytes] = packet
+) -> Iterator[FilePacket]:
     """Yield packets as an archive reader would; the files themselves are not needed."""
     for number in range(count):
         path = directory / f"{number // records_per_file}.avro"
-        yield FilePacket(str(path), number % records_per_file, packet(number))
+        yield FilePacket(str(path), number % records_per_file, make(number))

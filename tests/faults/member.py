@@ -30,8 +30,8 @@ from broker.deliver.outputs import KafkaOutputs
 from broker.deliver.retry import RetrySource
 from broker.deliver.types import Bounds, Hook, Sink, Source
 from broker.sidecar.step import Sidecar
-from tests.deliver.fakes import FakeStep, file_packets, number_of, primary
-from tests.sidecar.rows import Colour
+from tests.deliver.fakes import FakeStep, file_packets, number_of, packet, primary
+from tests.sidecar.rows import Colour, product
 
 from .broken import NoTransactions, OffsetsFirst
 
@@ -65,11 +65,18 @@ def poison(deadly: list[int], failing: list[int]) -> Callable[[PacketBatch], Non
     return before
 
 
+def due(options: dict[str, Any], topics: Topics) -> frozenset[str]:
+    """Return the topics of what the step makes."""
+    return frozenset({topics.results}) if options.get("step") == "sidecar" else primary(topics)
+
+
 def ends(options: dict[str, Any], topics: Topics, at: Hook) -> tuple[Source, Sink, str]:
     """Return the source and the sink of the wanted mode."""
     if options["mode"] == "files":
-        packets = file_packets(Path("/in"), options["count"])
-        return FileSource(packets), FileSink(Path(options["directory"]), primary=primary(topics), at=at), "files"
+        made, schema = (product, "result") if options.get("step") == "sidecar" else (packet, "annotation")
+        packets = file_packets(Path("/in"), options["count"], make=made)
+        sink = FileSink(Path(options["directory"]), primary=due(options, topics), schema=schema, at=at)
+        return FileSource(packets), sink, "files"
     config, group = options["config"], options["group"]
     if options["mode"] == "retry":
         retries = RetrySource(KafkaOutputs(config, topics), lambda letters: letters)
@@ -97,9 +104,8 @@ def main(options: dict[str, Any]) -> None:
     bounds = Bounds(max_alerts=options.get("batch", 50), max_wait_s=0.05)
     before = poison(options.get("deadly", []), options.get("failing", []))
     mended = options.get("mended", False)
-    sidecar = options.get("step") == "sidecar"
     step: Step = FakeStep(topics, pause_s=options.get("pause_s", 0.0), before=before, mended=mended)
-    if sidecar:
+    if options.get("step") == "sidecar":
         step = Sidecar([Colour("one"), Colour("other")], topics, Recorded(), "test", lambda: 0)
     metrics = Recorded()
     with stop_on_signals(stop):
@@ -109,7 +115,7 @@ def main(options: dict[str, Any]) -> None:
             sink,
             metrics=metrics,
             bounds=bounds,
-            primary=frozenset({topics.results}) if sidecar else primary(topics),
+            primary=due(options, topics),
             member=member,
             stop=stop,
             notes=notes(options, topics),

@@ -13,17 +13,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from broker.sidecar.product import Kind
-from broker.sidecar.write import product_message
 from tests.conftest import RealKafka
 from tests.deliver.fakes import packet
-from tests.sidecar.rows import galaxies
+from tests.sidecar.rows import product
 
 from .verifier import Report, verify_kafka
 
@@ -84,14 +81,6 @@ class Member:
         """Stop it cleanly."""
         self.process.send_signal(signal.SIGTERM)
         self.ends(0)
-
-
-def product(number: int) -> bytes:
-    """Return a product of one to five records; every eighth is damaged, every eighth is one that no row reads."""
-    made = galaxies(10 * number, 1 + number % 5)
-    if number % 8 == 7:
-        return product_message(made)[:-5]
-    return product_message(replace(made, kind=Kind.BOX3D) if number % 8 == 3 else made)
 
 
 class Service:

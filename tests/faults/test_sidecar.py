@@ -12,9 +12,11 @@ import pytest
 
 from broker.deliver.types import FIRST_STEP, LAST_STEP
 from tests.conftest import RealKafka
+from tests.deliver.fakes import file_packets
+from tests.sidecar.rows import product
 
-from .service import FULL, Service
-from .verifier import read_records, verify_kafka
+from .service import FULL, Member, Service
+from .verifier import read_records, verify_directory, verify_kafka
 
 KILLS = 40 if FULL else 3
 SEED = 20261123
@@ -52,6 +54,21 @@ def _colours_are_right(service: Service) -> None:
             seen += result["records"]
     numbers = [n for n in range(service.sent) if n % 8 not in (3, 7)]
     assert sorted(seen) == sorted(f"galaxy {10 * n + i}" for n in numbers for i in range(1 + n % 5))
+
+
+def test_files_of_a_sidecar_killed_ten_times_give_the_same_result(tmp_path: Path) -> None:
+    chance, count = random.Random(SEED), 1000
+    options = {"mode": "files", "step": "sidecar", "count": count, "prefix": "t", "batch": 20}
+    for number in range(10):
+        step = FIRST_STEP + number if number < LAST_STEP else chance.randint(3, 8)
+        again = {"directory": str(tmp_path / "killed"), "kill_at": f"{step}:{chance.randint(1, 5)}"}
+        Member({**options, **again}).ends(-signal.SIGKILL)
+    for name in ("killed", "whole"):
+        Member({**options, "directory": str(tmp_path / name)}).ends(0)
+    inputs = [(p.path, 0, p.record) for p in file_packets(Path("/in"), count, make=product)]
+    reports = [verify_directory(tmp_path / name, inputs) for name in ("killed", "whole")]
+    assert all(report.sound for report in reports), str(reports)
+    assert reports[0].ended == reports[1].ended == {"scored": 750, "unscored": 125, "dead_lettered": 125}
 
 
 @pytest.mark.kafka

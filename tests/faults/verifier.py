@@ -14,6 +14,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def verify_directory(directory: Path, inputs: list[Place]) -> Report:
     """Compare ``inputs`` (path, 0, record) with the files of a replay."""
     with (directory / "manifest.jsonl").open() as lines:
         ledgers = [json.loads(line)["ledger"] for line in lines]
-    annotations = _containers(directory / "annotations")
+    annotations = chain(_containers(directory / "annotations"), _containers(directory / "results"))
     return _report(inputs, annotations, _containers(directory / "dead_letters"), ledgers)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -68,6 +68,14 @@ def galaxies(first: int, records: int) -> Product:
     n = np.arange(first, first + records)
     arrays = {"mag_g": Array("mag", (20 + (n % 100) / 100)), "mag_r": Array("mag", np.full(records, 20.0))}
     return Product(f"galaxies/{first}", Kind.CATALOG, [f"galaxy {i}" for i in n], arrays)
+
+
+def product(number: int) -> bytes:
+    """Return a product of one to five records; every eighth is damaged, every eighth is one that no row reads."""
+    made = galaxies(10 * number, 1 + number % 5)
+    if number % 8 == 7:
+        return product_message(made)[:-5]
+    return product_message(replace(made, kind=Kind.BOX3D) if number % 8 == 3 else made)
 
 
 def packets(*products: Product) -> PacketBatch:
