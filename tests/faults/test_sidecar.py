@@ -18,7 +18,7 @@ from tests.sidecar.rows import product
 from .service import FULL, Member, Service
 from .verifier import read_records, verify_directory, verify_kafka
 
-KILLS = 40 if FULL else 3
+KILLS = 40 if FULL else 2
 SEED = 20261123
 
 
