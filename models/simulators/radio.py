@@ -23,8 +23,8 @@ DATA = Data(
     id="radio-sources",
     version="1.0",
     prior=(
-        "every class as common; 10 to 500 mJy (flat in the logarithm), largest size 80 arcsec (FR I) or 50 arcsec "
-        "(FR II) within a factor of 1.7, any orientation, arms and their fluxes unequal by a fifth and by two fifths"
+        "both classes as common; 15 to 500 mJy (flat in the logarithm), largest size 115 arcsec (FR I) or 42 arcsec "
+        "(FR II) within a factor of 1.7, any orientation; medians of concentration, M20, extent and peaks as MiraBest's"
     ),
 )
 KINDS = ("FR I", "FR II", "bent", "compact")
@@ -83,14 +83,14 @@ def sources(kind: NDArray[np.int64], rng: Rng) -> Sources:
     """Return one source of each kind (n,), numbers of `KINDS`."""
     n = len(kind)
     angle = rng.uniform(0.0, 2.0 * pi, n)
-    size = np.choose(kind, [80.0, 50.0, 80.0, 3.0]) * rng.lognormal(0.0, 0.5, n)
-    share = np.clip(rng.normal(0.5, 0.05, n), 0.3, 0.7)
+    size = np.choose(kind, [115.0, 42.0, 115.0, 3.0]) * rng.lognormal(0.0, 0.55, n)
+    share = np.clip(rng.normal(0.5, 0.07, n), 0.3, 0.7)
     arms = np.stack([share, 1.0 - share], axis=1) * size[:, None]
     path = _path(kind, angle, rng) * arms[..., None] / _NODES  # one step of each arm
     places = np.cumsum(path, axis=2) - 0.5 * path
     along = np.broadcast_to((np.arange(_NODES) + 0.5) / _NODES, (n, 2, _NODES))
     weight, width = _arms(kind, along, rng)
-    flux = 10.0 ** rng.uniform(1.0, np.log10(500.0), n)
+    flux = 10.0 ** rng.uniform(np.log10(15.0), np.log10(500.0), n)
     wander = rng.normal(0.0, 1.0, (n, 1)) + 1j * rng.normal(0.0, 1.0, (n, 1))  # of the catalogue's position
     place = np.concatenate([np.zeros((n, 1)), places.reshape(n, -1)], axis=1) + wander
     sigma = np.concatenate([np.full((n, 1), 0.1), (width * size[:, None, None]).reshape(n, -1)], axis=1)
@@ -119,7 +119,7 @@ def smooth(sky: Sources, survey: Survey, size: int) -> NDArray[np.float32]:
 
 
 def fr_classes(n: int, seed: int, data: Path | None = None, *, survey: Survey = FIRST, size: int = 100) -> Examples:
-    """Return FR I (truth 0) and FR II (1), every fifth of them bent, as ``image`` (n, 1, size, size)."""
+    """Return FR I (truth 0) and FR II (1), with strangers in the field, as ``image`` (n, 1, size, size)."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 2, n)
     images = np.empty((n, 1, size, size), dtype=np.float32)
@@ -163,25 +163,24 @@ def _path(kind: NDArray[np.int64], angle: Floats, rng: Rng) -> NDArray[np.comple
 def _arms(kind: NDArray[np.int64], along: Floats, rng: Rng) -> tuple[Floats, Floats]:
     """Return relative flux and width (n, 2, nodes) of the arms' Gaussians; widths in units of the source's size."""
     shape = (*along.shape[:2], 1)
-    flare = rng.uniform(0.05, 0.3, (len(kind), 1, 1))  # where an FR I's jet is brightest
-    fading = np.minimum(along / flare, 1.0) * np.exp(-np.maximum(along - flare, 0.0) / rng.uniform(0.12, 0.35, shape))
-    reach = rng.uniform(0.1, 0.45, shape)  # how far an FR II's lobe flows back
+    flare = rng.uniform(0.05, 0.45, shape)  # where an FR I's jet is brightest
+    fading = np.minimum(along / flare, 1.0) * np.exp(-np.maximum(along - flare, 0.0) / rng.uniform(0.12, 0.4, shape))
+    reach = rng.uniform(0.15, 0.8, shape)  # how far an FR II's lobe flows back
     lobe = np.exp(-(1.0 - along) / reach) + 0.02
-    spot = rng.uniform(0.1, 1.5, shape) * (along == along.max())
-    cone = 0.02 + rng.uniform(0.04, 0.12, shape) * along
-    round_ = rng.uniform(0.04, 0.09, shape) * (1.0 - 0.7 * (along == along.max()))
+    spot = rng.uniform(0.0, 0.8, shape) * (along == along.max())
+    cone = 0.015 + rng.uniform(0.03, 0.1, shape) * along
+    round_ = rng.uniform(0.05, 0.13, shape) * (1.0 - 0.7 * (along == along.max()))
     ended = (kind == KINDS.index("FR II"))[:, None, None]
     flux = np.where(ended, lobe / lobe.sum(axis=2, keepdims=True) + spot, fading)
+    flux = flux * rng.lognormal(0.0, 0.5, along.shape)  # knots
     return flux / flux.sum(axis=2, keepdims=True), np.where(ended, round_, cone)
 
 
 def _fluxes(kind: NDArray[np.int64], total: Floats, weight: Floats, rng: Rng) -> Floats:
     """Return the flux (n, k) of core and arms [mJy]; FR II have faint cores, compact sources nothing else."""
     n = len(kind)
-    core = np.choose(
-        kind, [rng.beta(1.5, 8.0, n), rng.beta(1.0, 30.0, n), rng.beta(1.5, 8.0, n), rng.beta(9.0, 1.0, n)]
-    )
-    ratio = 1.0 / (1.0 + rng.lognormal(0.0, 0.4, n))
+    core = np.choose(kind, [rng.beta(0.7, 9.0, n), rng.beta(0.7, 9.0, n), rng.beta(0.7, 9.0, n), rng.beta(9.0, 1.0, n)])
+    ratio = 1.0 / (1.0 + rng.lognormal(0.0, 0.5, n))
     arms = weight * np.stack([ratio, 1.0 - ratio], axis=1)[..., None]
     relative = np.concatenate([core[:, None], (1.0 - core)[:, None] * arms.reshape(n, -1)], axis=1)
     fluxes: Floats = total[:, None] * relative
