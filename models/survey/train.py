@@ -175,7 +175,7 @@ def run(name: str, options: Options, report: Show) -> Card:
         files[cards.TRUNK_FILE] = pack_trunks(fitted.trunks)
         trunk = cards.describe(cards.TRUNK_FILE, files[cards.TRUNK_FILE])
     head = cards.describe(cards.HEAD_FILE, files[cards.HEAD_FILE])
-    cards.write(_card(fitted, variant, examples, options.seed, seconds, trunk, head), files, options.out)
+    cards.write(_card(fitted, variant, examples, options, seconds, trunk, head), files, options.out)
     return cards.read(row, variant, options.out)
 
 
@@ -185,9 +185,11 @@ def _trunk_row(row: Row, variant: str) -> Row:
     Raises
     ------
     TocsinError
-        That row reads something else, or otherwise.
+        That row reads something else, or otherwise, or has no trunk of its own.
     """
     parent, _ = registry.find(f"{row.shares}@{variant}")
+    if parent.shares:
+        raise TocsinError(f"{row.id} shares the trunk of {row.shares}, which is that of {parent.shares}: name it")
     for what in ("kind", "inputs", "at_least", "trunk"):
         if getattr(parent, what) != getattr(row, what):
             raise TocsinError(f"{row.id} shares the trunk of {row.shares}, but its {what} differs")
@@ -201,8 +203,11 @@ def _stored(row: Row, variant: str, options: Options) -> tuple[Trunks, File]:
     return serve.load_trunks(parent, card, options.out), card.trunk.model_copy(update={"row": parent.id})
 
 
-def _card(fitted: Fitted, variant: str, examples: Examples, seed: int, seconds: float, trunk: File, head: File) -> Card:
-    row = fitted.row
+def _card(
+    fitted: Fitted, variant: str, examples: Examples, options: Options, seconds: float, trunk: File, head: File
+) -> Card:
+    row, seed = fitted.row, options.seed
+    other = f" --epochs {options.epochs}" if options.epochs else ""
     train, held = (examples.take(part) for part in split(row, examples, seed))
     figures = JUDGES[row.judge](fitted.answer(held.columns), held.truth, held.extra)
     training = asdict(row.training) | {"members": len(fitted.heads)}
@@ -220,7 +225,7 @@ def _card(fitted: Fitted, variant: str, examples: Examples, seed: int, seconds: 
         data=cards.Data(**asdict(examples.data)),
         pretraining=None if first is None else cards.Data(**asdict(first)),
         training=cards.Training(
-            command=f"tocsin train {row.id}@{variant} --seed {seed}",
+            command=f"tocsin train {row.id}@{variant} --seed {seed}{other}",
             date=f"{datetime.now(UTC):%Y-%m-%d}",
             seed=seed,
             examples=len(train),
