@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.distributions import Transform
 from zuko.distributions import DiagNormal
 from zuko.flows import ElementWiseTransform, MaskedAutoregressiveTransform
 from zuko.lazy import Flow, LazyTransform, UnconditionalDistribution
-from zuko.transforms import MonotonicRQSTransform
+from zuko.transforms import AutoregressiveTransform, MonotonicRQSTransform
 
 from broker.models.survey.networks.heads import Scale
 
@@ -60,8 +61,24 @@ class FlowNetwork(nn.Module):
 
     def _drawn(self, features: Tensor) -> Tensor:
         """Return samples (s, n, t) in the truth's own scale."""
-        drawn: Tensor = self.flow(features).transform.inv(self.base[:, None].expand(-1, len(features), -1))
+        drawn = self.base[:, None].expand(-1, len(features), -1)
+        for transform in reversed(self.flow(features).transform.transforms):
+            drawn = _inverted(transform, drawn)
         return drawn
+
+
+def _inverted(transform: Transform, y: Tensor) -> Tensor:
+    """Return x (s, n, t) of y (s, n, t), target after target.
+
+    Those that come first depend on no other, so that the first pass asks the network once for all samples.
+    """
+    if not isinstance(transform, AutoregressiveTransform):
+        alone: Tensor = transform.inv(y)
+        return alone
+    x = torch.zeros_like(y[:1])
+    for _ in range(transform.passes):
+        x = transform.meta(x).inv(y)
+    return x
 
 
 def _spline(targets: int, width: int, hidden: int, coupling: bool, backwards: bool) -> LazyTransform:
