@@ -6,6 +6,7 @@ Counts, lengths and shapes are checked against bounds and against the bytes; wha
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from math import nan, prod
 from typing import Any
 
@@ -28,8 +29,17 @@ KINDS = tuple(str(kind) for kind in Kind)
 DTYPES = {name: np.dtype(name) for name in ("<f4", "<f8", "<i2", "<i4", "<i8", "|u1")}
 
 
-def products(batch: PacketBatch, fetch: Fetch) -> tuple[dict[int, Product], list[DeadLetter]]:
-    """Return the products of a batch by row, and a dead letter for every other row.
+def products(
+    batch: PacketBatch, fetch: Fetch, most: int = 2 * PRODUCT_BYTES
+) -> Iterator[tuple[dict[int, Product], list[DeadLetter]]]:
+    """Yield the products of a batch by row, and a dead letter for every other row: all at once, or in stretches.
+
+    A batch is bounded by the bytes of its packets; what they name elsewhere may not fit into memory together.
+
+    Parameters
+    ----------
+    most : int
+        Bytes of arrays that end a stretch.
 
     Raises
     ------
@@ -38,12 +48,18 @@ def products(batch: PacketBatch, fetch: Fetch) -> tuple[dict[int, Product], list
     """
     found: dict[int, Product] = {}
     dead: list[DeadLetter] = []
+    size = 0
     for row, packet in enumerate(batch.values):
         try:
-            found[row] = product(packet, fetch)
+            made = found[row] = product(packet, fetch)
         except Reject as error:
             dead.append(DeadLetter(row, STAGE, error.reason, str(error)))
-    return found, dead
+            continue
+        size += sum(array.values.nbytes for array in made.arrays.values())
+        if size >= most:
+            yield found, dead
+            found, dead, size = {}, [], 0
+    yield found, dead
 
 
 def product(packet: bytes, fetch: Fetch) -> Product:

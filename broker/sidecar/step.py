@@ -13,6 +13,7 @@ from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from broker.core import schemas
 from broker.core.batch import PacketBatch
@@ -20,11 +21,11 @@ from broker.core.metrics import Metrics
 from broker.core.outcomes import DeadLetter, Outcomes, Record
 from broker.core.reasons import Dead, Outcome
 from broker.core.topics import Topics
-from broker.sidecar import read
+from broker.sidecar import read, write
 from broker.sidecar.answer import Model
 from broker.sidecar.fetch import Fetch
 from broker.sidecar.product import Kind, NoAnswer, Product
-from broker.sidecar.write import Context, Said, result, split
+from broker.sidecar.write import Context, Said, split
 
 RESULT_BYTES = 8_000_000
 """Of a result; what Kafka takes on the topics that we make."""
@@ -32,7 +33,35 @@ SHARE = 1024
 """Records that are worth a thread."""
 LOGGED = 10
 Answers = list[dict[str, Any]]
+Stretch = tuple[dict[int, Product], list[DeadLetter]]
 log = logging.getLogger("tocsin.sidecar")
+
+
+@dataclass(slots=True)
+class _Made:
+    """What came of a batch so far."""
+
+    batch: PacketBatch
+    records: list[Record] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    ended: Counter[tuple[str, str]] = field(default_factory=Counter)
+    code: NDArray[np.int8] = field(init=False)
+    reason: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.code = np.full(len(self.batch), Outcome.DEAD_LETTERED, np.int8)
+        self.reason = [""] * len(self.batch)
+
+    def add(self, record: Record, why: str) -> None:
+        """Take the result of a product that is unscored if there is a reason why."""
+        self.records.append(record)
+        self.code[record.row], self.reason[record.row] = (Outcome.UNSCORED if why else Outcome.SCORED), why
+
+    def bury(self, letters: list[DeadLetter]) -> None:
+        """Take dead letters."""
+        self.dead += letters
+        for letter in letters:
+            self.reason[letter.row] = letter.reason
 
 
 @dataclass(slots=True)
@@ -51,6 +80,8 @@ class Sidecar:
         Reads arrays that lie elsewhere.
     threads : int
         That answer: the rows' networks leave the interpreter to others.
+    stretch_bytes : int
+        Arrays that are in memory together.
     timer : callable
         Seconds, for wall times and the stages' metric.
     """
@@ -62,6 +93,7 @@ class Sidecar:
     clock_ms: Callable[[], int]
     fetch: Fetch = field(default_factory=Fetch)
     threads: int = 1
+    stretch_bytes: int = 2 * read.PRODUCT_BYTES
     timer: Callable[[], float] = time.perf_counter
     _ended: Counter[tuple[str, str]] = field(default_factory=Counter)  # records by row and reason
     _answered: PacketBatch | None = None  # what that is of
@@ -74,13 +106,18 @@ class Sidecar:
         broker.core.errors.Wait
             What holds an array that lies elsewhere does not answer.
         """
-        with self._timed("product"):
-            products, dead = read.products(batch, self.fetch)
-        kinds = {product.kind for product in products.values()}
-        with self._timed("rows"):
-            answers = {kind: self._answers(kind, [p for p in products.values() if p.kind == kind]) for kind in kinds}
-        with self._timed("result"):
-            return self._outcomes(batch, products, answers, dead)
+        made, stretches = _Made(batch), read.products(batch, self.fetch, self.stretch_bytes)
+        while (stretch := self._next(stretches)) is not None:
+            products, dead = stretch
+            kinds = {product.kind for product in products.values()}
+            with self._timed("rows"):
+                answers = {
+                    kind: self._answers(kind, [p for p in products.values() if p.kind == kind]) for kind in kinds
+                }
+            with self._timed("result"):
+                self._take(made, products, answers, dead)
+        self._ended, self._answered = made.ended, batch
+        return Outcomes(made.code, made.reason, made.records, made.dead)
 
     def committed(self, batch: PacketBatch, outcomes: Outcomes) -> None:
         """Count the records that were answered, now that it is published; log dead letters.
@@ -131,39 +168,31 @@ class Sidecar:
                 groups.setdefault(model.trunk, []).append(number)
         return list(groups.values())
 
-    def _outcomes(
-        self,
-        batch: PacketBatch,
-        products: dict[int, Product],
-        answers: dict[Kind, Iterator[Answers]],
-        dead: list[DeadLetter],
-    ) -> Outcomes:
-        code = np.full(len(batch), Outcome.DEAD_LETTERED, np.int8)
-        reason = [""] * len(batch)
-        records: list[Record] = []
-        ended: Counter[tuple[str, str]] = Counter()
+    def _next(self, stretches: Iterator[Stretch]) -> Stretch | None:
+        with self._timed("product"):
+            return next(stretches, None)
+
+    def _take(
+        self, made: _Made, products: dict[int, Product], answers: dict[Kind, Iterator[Answers]], dead: list[DeadLetter]
+    ) -> None:
+        """Add the outcomes of a stretch."""
         now = self.clock_ms()
         for row, product in products.items():
             found = next(answers[product.kind])
-            made = self._record(batch, row, product, found, now)
-            if isinstance(made, DeadLetter):
-                dead.append(made)
-                continue
-            reason[row] = _why_unscored(found)
-            code[row] = Outcome.UNSCORED if reason[row] else Outcome.SCORED
-            records.append(made)
-            for answer in found:
-                ended.update({(answer["row"], why): n for why, n in _reasons(answer, len(product)).items()})
-        for letter in dead:
-            reason[letter.row] = letter.reason
-        self._ended, self._answered = ended, batch
-        return Outcomes(code, reason, records, dead)
+            result = self._record(made.batch, row, product, found, now)
+            if isinstance(result, Record):
+                made.add(result, _why_unscored(found))
+                for answer in found:
+                    made.ended.update({(answer["row"], why): n for why, n in _reasons(answer, len(product)).items()})
+            else:
+                dead.append(result)
+        made.bury(dead)
 
     def _record(
         self, batch: PacketBatch, row: int, product: Product, answers: Answers, now: int
     ) -> Record | DeadLetter:
         schema, context = schemas.latest("result"), Context(_source(batch, row), batch.ingest_ms, now, self.version)
-        value = schema.encode(result(product, answers, _why_unscored(answers), context))
+        value = schema.encode(write.result(product, answers, _why_unscored(answers), context))
         if len(value) > RESULT_BYTES:
             text = f"the result has {len(value):,} bytes, more than {RESULT_BYTES:,}: send fewer records a product"
             return DeadLetter(row, "result", Dead.BOUND_EXCEEDED, text)

@@ -177,7 +177,7 @@ BAD = {
 @pytest.mark.parametrize("what", BAD)
 def test_a_bad_product_is_one_dead_letter_and_its_neighbours_are_unhurt(what: str) -> None:
     packet, reason, text = BAD[what]
-    found, dead = read.products(batch(product_message(example()), packet, product_message(example(1))), NOWHERE)
+    ((found, dead),) = read.products(batch(product_message(example()), packet, product_message(example(1))), NOWHERE)
     assert [(row, len(product)) for row, product in found.items()] == [(0, 3), (2, 1)]
     assert [(letter.row, letter.stage, letter.reason) for letter in dead] == [(1, "product", reason)]
     assert text in dead[0].text

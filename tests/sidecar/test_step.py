@@ -156,6 +156,20 @@ def test_the_order_of_a_batch_changes_nothing() -> None:
         assert plain[n] == shuffled[place]
 
 
+def test_a_batch_that_names_more_than_fits_is_answered_in_stretches() -> None:
+    batch = packets(*(galaxies(n, 10) for n in range(7)))
+    batch.values[2] = b"bad"
+    whole = results(sidecar()(batch))
+    model = Colour()
+    outcomes = replace(sidecar(model), stretch_bytes=2 * 10 * 16)(batch)  # two products of two float64 arrays
+    _check(Intake(batch), outcomes, frozenset({"t.results"}))
+    assert model.forward == [20, 20, 20]
+    assert outcomes.reason == ["", "", "bad_magic", "", "", "", ""]
+    for one, other in zip(results(outcomes), whole, strict=True):
+        one["answers"][0]["wallTime"] = other["answers"][0]["wallTime"] = None
+        assert one == other
+
+
 @pytest.mark.parametrize("threads", [2, 3, 8])
 def test_threads_take_shares_of_a_large_batch_and_change_nothing(threads: int) -> None:
     sizes = [1, 3000, 1, 1, 200, 700, 1]
