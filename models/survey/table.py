@@ -85,7 +85,8 @@ result names the command that makes it again. A simulator's variant is judged wi
 fresh examples; a real set by five folds, pooled out of fold, with networks trained for each fold. In brackets: 95 %
 bootstrap interval. Speeds are of one thread, model and baseline on the same records of the same run. **Toy**: the
 simulator stands for a physical one that is out of reach; believe the method, not the number. The last column is what
-the papers or the review report, on their data: no figure of a toy is comparable with it.
+the papers or the review report, on their data: no figure of a toy is comparable with it. **Given** sets are real, but
+for DC2, which others simulated.
 
 | row | set | figure | model | baseline | records/s: model, baseline | reported |
 |---|---|---|---|---|---|---|
@@ -121,7 +122,7 @@ def _model_line(row: Row, result: Found, name: str, *, first: bool) -> str:
     main = next((each for each in speeds if each != "model"), "")
     fast = f"{speeds['model']:,.0f}, {speeds[main]:,.0f} ({main})" if first and main else ""
     data = f"{result['data']['id']} {result['data']['version']}"
-    kind = "**toy**" if result["data"]["toy"] else "real" if result["data"]["real"] else "simulated"
+    kind = "**toy**" if result["data"]["toy"] else "given" if result["data"]["real"] else "simulated"
     lead = [row.id, f"{result['variant']}: {data}, {kind}"] if first else ["", ""]
     low, high = figure["interval"]
     said = f"{_number(figure['model'])} [{_number(low)}, {_number(high)}]"
@@ -142,7 +143,7 @@ def _capability_lines(row: Capability, found: Mapping[tuple[str, str], Found]) -
 
 
 def _papers(rows: Mapping[str, Row | Capability]) -> str:
-    return "".join(f"- **{row.id}**: {row.summary} {'; '.join(map(_paper, row.papers))}\n" for row in rows.values())
+    return "".join(f"- **{row.id}**, {row.summary}: {'; '.join(map(_paper, row.papers))}\n" for row in rows.values())
 
 
 def _paper(paper: Paper) -> str:
