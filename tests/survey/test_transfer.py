@@ -41,7 +41,7 @@ def row() -> Row:
         baselines={},
         judge="posterior",
         training=Training(epochs=1, rate=1e-12, decay=0.0),
-        pretraining=Pretraining(Variant(early, n=400), Training(epochs=12, batch=32, rate=1e-2)),
+        pretraining=Pretraining(Variant(early, n=400), Training(epochs=8, batch=32, rate=1e-2)),
     )
 
 
@@ -70,3 +70,12 @@ def test_fluxes_of_any_sign_are_logarithms_where_they_are_bright() -> None:
     np.testing.assert_allclose(values[4:6, 0], np.log(flux[4:6]), atol=1e-3)
     np.testing.assert_allclose(values[:7, 1], 0.0)
     assert np.all(np.isfinite(prepared))
+
+
+def test_the_row_without_its_pretraining_is_a_baseline() -> None:
+    from broker.models.survey.catalogue.rows.pz_transfer_nb import ROW
+
+    known, asked = (ROW.variants["sim"].make(n, seed, None) for n, seed in ((250, 0), (150, 1)))
+    found = ROW.baselines["scratch"](known, 0)(asked.columns)
+    assert found.shape == asked.truth.shape
+    assert np.sqrt(np.mean((found - asked.truth) ** 2)) < 0.9 * asked.truth.std()
