@@ -75,7 +75,7 @@ def test_fluxes_of_any_sign_are_logarithms_where_they_are_bright() -> None:
 def test_the_row_without_its_pretraining_is_a_baseline() -> None:
     from broker.models.survey.catalogue.rows.pz_transfer_nb import ROW
 
-    known, asked = (ROW.variants["sim"].make(n, seed, None) for n, seed in ((250, 0), (150, 1)))
+    known, asked = (ROW.variants["sim"].make(n, seed, None) for n, seed in ((400, 0), (150, 1)))
     found = ROW.baselines["scratch"](known, 0)(asked.columns)
     assert found.shape == asked.truth.shape
     assert np.sqrt(np.mean((found - asked.truth) ** 2)) < 0.9 * asked.truth.std()
