@@ -76,7 +76,7 @@ def cdf(output: Output, x: Floats) -> Floats:
     """Return the cumulative distribution (n, m) at x (n, m), or (m,) for all records."""
     points = np.broadcast_to(x, (len(_first(output)), x.shape[-1]))
     if output.form == "samples":
-        samples = np.sort(output.parts["samples"], axis=1)
+        samples = output.parts["samples"]
         below = np.stack([np.sum(samples < column[:, None], axis=1) for column in points.T], axis=1)
         share: Floats = (below + 0.5) / (samples.shape[1] + 1)
         return share
