@@ -118,7 +118,7 @@ def smooth(sky: Sources, survey: Survey, size: int) -> NDArray[np.float32]:
     return maps
 
 
-def fr_classes(n: int, seed: int, data: Path | None = None, *, survey: Survey = FIRST, size: int = 100) -> Examples:
+def fr_classes(n: int, seed: int, data: Path | None = None, *, survey: Survey = FIRST, size: int = 150) -> Examples:
     """Return FR I (truth 0) and FR II (1), with strangers in the field, as ``image`` (n, 1, size, size)."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 2, n)

@@ -24,7 +24,7 @@ FEWEST = 5
 _SLICES = np.array([-np.inf, -1.6, -1.2, -0.8, -0.4, 0.0, 0.4, 0.8, 1.2, 1.6, np.inf])  # of the long axis, in sigmas
 
 
-def on_images(classical: Baseline | None = None, size: int = 128) -> Baseline:
+def on_images(classical: Baseline | None = None, size: int = 152) -> Baseline:
     """Return a classical method (a random forest) that reads the shapes of ``image`` (n, 1, height, width)."""
     return partial(_fit, classical or forest(300), size)
 

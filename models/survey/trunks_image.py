@@ -23,18 +23,18 @@ class PolarCnn:
     Attributes
     ----------
     size : int
-        Pixels on a side of what is looked at; images may be larger or smaller.
+        Pixels on a side of what is looked at, a multiple of 4; images may be larger or smaller.
     rings, angles : int
-        Where it is looked at; rings a multiple of 8, angles of 16.
+        Where it is looked at; both a multiple of 8.
     channels : int
         Of the first layer; later ones have two and four times as many.
     """
 
-    size: int = 128
+    size: int = 152
     rings: int = 24
     angles: int = 48
     channels: int = 12
-    width: int = 64
+    width: int = 32
     dropout: float = 0.3
 
     def prepare(self, columns: Columns, inputs: tuple[Input, ...]) -> NDArray[np.float32]:

@@ -23,8 +23,8 @@ AT_ONCE = 128
 class PolarCnn(nn.Module):
     """Images (n, bands, s, s) to features (n, width), the same whichever way the source lies.
 
-    Rings are equally spaced in the logarithm of their radius, from `INNERMOST` to the border. What a ring's angle sees
-    meets what the opposite angle sees, because a source's two arms are judged together; then angles are pooled.
+    Rings are equally spaced in the logarithm of their radius, from `INNERMOST` to the border. The strongest of all
+    angles counts, and the strongest of what opposite angles share: a source's two arms are judged together.
     In training every pass sees a source turned, mirrored, a little moved and of another size.
     """
 
@@ -34,7 +34,7 @@ class PolarCnn(nn.Module):
         self, bands: int, size: int, rings: int, angles: int, channels: int, width: int, dropout: float
     ) -> None:
         super().__init__()
-        self.size, self.rings = size, rings
+        self.size = size
         step = (log(0.5 * size - 1.0) - log(INNERMOST)) / (rings - 1)
         radius = torch.tensor([INNERMOST * exp(k * step) for k in range(rings)])
         turn = torch.arange(angles) * (2.0 * pi / angles)
@@ -42,16 +42,12 @@ class PolarCnn(nn.Module):
         self.register_buffer("places", radius[:, None, None] * ring, persistent=False)  # (r, a, 2) pixels
         self.pools = _pools((radius * max(step, 2.0 * pi / angles)).tolist())
         c = channels
-        self.arms = nn.Sequential(
-            _Around(2 * bands, c), nn.MaxPool2d(2), *_after(c), _Around(c, 2 * c), nn.MaxPool2d(2), *_after(2 * c)
-        )
-        self.both = nn.Sequential(
-            _Around(4 * c, 4 * c),
-            *_after(4 * c),
-            nn.MaxPool2d((2, 1)),
+        self.layers = nn.Sequential(
+            *_layer(2 * bands, c, 2),
+            *_layer(c, 2 * c, 2),
+            *_layer(2 * c, 4 * c, (2, 1)),
             nn.Dropout2d(0.1),
-            _Around(4 * c, 4 * c),
-            *_after(4 * c),
+            *_layer(4 * c, 4 * c, 1),
         )
         self.last = nn.Sequential(nn.Linear(8 * c * (rings // 8), width), nn.ReLU(), nn.Dropout(dropout))
 
@@ -66,10 +62,9 @@ class PolarCnn(nn.Module):
         return torch.cat(parts)
 
     def _features(self, images: Tensor, motion: tuple[Tensor, Tensor]) -> Tensor:
-        seen = self.arms(self._around(images, *motion))
-        opposite = seen.roll(seen.shape[3] // 2, dims=3)
-        pooled = self.both(torch.cat((seen, opposite), dim=1))
-        features: Tensor = self.last(torch.cat((pooled.mean(dim=3), pooled.amax(dim=3)), dim=1).flatten(1))
+        seen = self.layers(self._around(images, *motion))
+        shared = torch.minimum(seen, seen.roll(seen.shape[3] // 2, dims=3))
+        features: Tensor = self.last(torch.cat((seen.amax(dim=3), shared.amax(dim=3)), dim=1).flatten(1))
         return features
 
     def _around(self, images: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
@@ -98,8 +93,9 @@ class _Around(nn.Module):
         return seen
 
 
-def _after(channels: int) -> tuple[nn.Module, nn.Module]:
-    return nn.BatchNorm2d(channels), nn.ReLU()
+def _layer(n_in: int, n_out: int, pool: int | tuple[int, int]) -> list[nn.Module]:
+    """Return a layer; what it pools before it normalises is less to do."""
+    return [_Around(n_in, n_out), nn.MaxPool2d(pool), nn.BatchNorm2d(n_out), nn.ReLU()]
 
 
 def _pools(spacings: list[float]) -> list[tuple[int, int, int]]:
