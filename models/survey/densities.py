@@ -144,11 +144,10 @@ def mixture_moments(weights: Floats, means: Floats, sigmas: Floats) -> tuple[Flo
 def mixture_quantiles(weights: Floats, means: Floats, sigmas: Floats, levels: Floats) -> Floats:
     """Return quantiles (n, q) at levels (q,), to 3e-4 of the level or 1e-3 standard deviations.
 
-    Newton's steps from the mean; one that leaves the interval that must hold the quantile is replaced by a bisection.
+    Newton's steps; one that leaves the interval that must hold the quantile is replaced by a bisection.
     """
-    middle, spread = mixture_moments(weights, means, sigmas)
-    parts, close = _upright(weights, means, sigmas), 1e-3 * spread
-    found = np.repeat(middle[None], len(levels), axis=0)
+    parts, close = _upright(weights, means, sigmas), 1e-3 * mixture_moments(weights, means, sigmas)[1]
+    found = _first_guess(weights, means, sigmas, levels)
     low = np.repeat(np.min(means - 6 * sigmas, axis=1)[None], len(levels), axis=0)
     high = np.repeat(np.max(means + 6 * sigmas, axis=1)[None], len(levels), axis=0)
     wanted, left = levels.astype(means.dtype)[:, None], np.arange(len(means))
@@ -158,13 +157,23 @@ def mixture_quantiles(weights: Floats, means: Floats, sigmas: Floats, levels: Fl
         miss = below - wanted
         a, b = np.where(miss < 0, x, low[:, left]), np.where(miss < 0, high[:, left], x)
         step = x - miss / np.maximum(density, 1e-30)
-        near = (np.abs(miss) < 3e-4) | (b - a < close[left])
+        near = ~((np.abs(miss) >= 3e-4) & (b - a >= close[left]))  # NaN goes no further
         step = np.where(near, x, np.where((step > a) & (step < b), step, 0.5 * (a + b)))
         found[:, left], low[:, left], high[:, left] = step, a, b
         left = left[~near.all(axis=0)]
         if not len(left):
             break
     return found.T
+
+
+def _first_guess(weights: Floats, means: Floats, sigmas: Floats, levels: Floats) -> Floats:
+    """Return about where quantiles (q, n) are: those of one bell where the densest components are."""
+    dense = weights / sigmas
+    width = 1.0 / dense.sum(axis=1)
+    level = np.clip(levels, 1e-3, 1.0 - 1e-3)
+    away = (np.log(level / (1.0 - level)) / 1.702).astype(means.dtype)  # of a logistic like a Gaussian
+    guess: Floats = np.sum(dense * means, axis=1) * width + away[:, None] * width
+    return guess
 
 
 def mixture_mode(weights: Floats, means: Floats, sigmas: Floats) -> Floats:
