@@ -29,7 +29,7 @@ ROW = Row(
         "dc2": Variant(dc2, real=True, training=Training(epochs=60, rate=4e-3, members=4)),
     },
     baselines=photometry.BASELINES,
-    training=Training(epochs=30, rate=4e-3, members=3),
+    training=Training(epochs=30, rate=4e-3, members=2),
     judge="photo-z",
     augment=photometry.as_observed,
 )

@@ -27,13 +27,13 @@ ROW = Row(
         "sdss-mgs": Variant(
             sdss_mgs,
             real=True,
-            training=Training(epochs=100, rate=4e-3, members=5),
+            training=Training(epochs=100, rate=4e-3, members=4),
             targets=(Target("redshift", low=0.0, high=0.3),),
         ),
-        "dc2": Variant(dc2, real=True, training=Training(epochs=60, rate=4e-3, members=4)),
+        "dc2": Variant(dc2, real=True, training=Training(epochs=60, rate=4e-3, members=3)),
     },
     baselines=photometry.BASELINES,
-    training=Training(epochs=30, rate=4e-3, members=3),
+    training=Training(epochs=30, rate=4e-3, members=2),
     judge="photo-z",
     augment=photometry.as_observed,
 )
