@@ -164,18 +164,21 @@ class Work:
         Of those records.
     flat : callable
         Returns what writes them as flat columns.
+    bounds : Bounds
+        Of a batch.
     """
 
     step: Step
     primary: frozenset[str]
     schema: str
     flat: Callable[[], Parquet]
+    bounds: Bounds
 
 
 def work(settings: Settings, metrics: Metrics) -> Work:
     """Return the stream's step and what comes of it."""
     topics = Topics(settings.output.prefix)
-    return Work(pipeline(settings, metrics), primary(topics), "annotation", lambda: flat(settings))
+    return Work(pipeline(settings, metrics), primary(topics), "annotation", lambda: flat(settings), bounds(settings))
 
 
 def output_registry(settings: Settings) -> Registry | None:

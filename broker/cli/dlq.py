@@ -220,7 +220,7 @@ def _retry(
             view,
             sink,
             metrics=metrics,
-            bounds=assemble.bounds(settings),
+            bounds=work.bounds,
             primary=primary,
             member="dlq-retry",
             stop=stop,

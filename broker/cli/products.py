@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from broker.deliver.files import FileSink, FileSource, Skip
     from broker.deliver.loop import Totals
     from broker.deliver.notes import FileNotes
+    from broker.deliver.types import Bounds
     from broker.sidecar.answer import Model
     from broker.sidecar.flat import FlatResults
     from broker.sidecar.step import Sidecar
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 IN_FLIGHT = "in_flight.json"
 NOTE = "sidecar.json"
 """File in a directory of results: which rows made them, and how catalogues were cut."""
-BATCH_ROWS = 8192
+BATCH_ROWS, BATCH_BYTES = 16_384, 16_000_000
 AGAIN = "stopped before the end; run the same command again to go on"
 
 
@@ -84,7 +85,13 @@ def work(names: Sequence[str], settings: Settings, metrics: Metrics) -> Work:
     """Return the step of a sidecar that publishes under the configured prefix, and what comes of it."""
     where = Topics(settings.output.prefix)
     made = step(load(names, settings), settings, metrics, where)
-    return Work(made, frozenset({where.results}), "result", lambda: flat(names, settings))
+    return Work(made, frozenset({where.results}), "result", lambda: flat(names, settings), bounds(settings))
+
+
+def bounds(settings: Settings) -> Bounds:
+    """Return the bounds of a batch of products: what is said of them can be ten times as large."""
+    found = assemble.bounds(settings)
+    return dataclasses.replace(found, max_bytes=min(found.max_bytes, BATCH_BYTES))
 
 
 def flat(names: Sequence[str], settings: Settings) -> FlatResults:
@@ -146,7 +153,7 @@ def _deliver(
 
     stop, primary = threading.Event(), frozenset({where.results})
     most = min(max(1, BATCH_ROWS // inputs.plan.block), settings.batch.max_alerts)
-    of_blocks = Bounds(max_alerts=most, max_bytes=32_000_000, max_wait_s=5.0)
+    of_blocks = Bounds(max_alerts=most, max_bytes=BATCH_BYTES, max_wait_s=5.0)
     view = Watched(
         step(models, settings, metrics, where), primary, inputs.total, Console(stderr=True), inputs.what, tabled=False
     )
@@ -156,7 +163,7 @@ def _deliver(
             view,
             sink,
             metrics=metrics,
-            bounds=of_blocks if inputs.catalogues else assemble.bounds(settings),
+            bounds=of_blocks if inputs.catalogues else bounds(settings),
             primary=primary,
             stop=stop,
             drain_s=settings.run.drain_s,

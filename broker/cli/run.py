@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from broker.core.metrics import Metrics
     from broker.core.outcomes import Step
     from broker.deliver.loop import Totals
+    from broker.deliver.types import Bounds
 
 log = logging.getLogger("tocsin.run")
 TellReady = Callable[[Callable[[], bool]], None]
@@ -142,7 +143,8 @@ def service(
     def make() -> Step:
         return assemble.pipeline(settings, metrics, shadows=candidates.shadows(settings), timer=timer)
 
-    return deliver(settings, metrics, stop, tell_ready, make, assemble.primary(Topics(settings.output.prefix)))
+    primary = assemble.primary(Topics(settings.output.prefix))
+    return deliver(settings, metrics, stop, tell_ready, make, primary, assemble.bounds(settings))
 
 
 def deliver(
@@ -152,6 +154,7 @@ def deliver(
     tell_ready: TellReady,
     make: Callable[[], Step],
     primary: frozenset[str],
+    bounds: Bounds,
 ) -> Totals:
     """Run the step that ``make`` returns from Kafka to Kafka until ``stop``.
 
@@ -183,7 +186,7 @@ def deliver(
             step,
             KafkaSink(kafka, member.transactional_id, topics, registry=assemble.output_registry(settings)),
             metrics=metrics,
-            bounds=assemble.bounds(settings),
+            bounds=bounds,
             limits=Limits(settings.dlq.max_ratio, settings.dlq.window, settings.dlq.max_run),
             primary=primary,
             member=member.name,

@@ -175,7 +175,15 @@ def service(
 ) -> Totals:
     """Load the rows and deliver until ``stop``."""
     primary = frozenset({Topics(settings.output.prefix).results})
-    return deliver(settings, metrics, stop, tell_ready, lambda: products.work(names, settings, metrics).step, primary)
+    return deliver(
+        settings,
+        metrics,
+        stop,
+        tell_ready,
+        lambda: products.work(names, settings, metrics).step,
+        primary,
+        products.bounds(settings),
+    )
 
 
 @sidecar.command("list")
