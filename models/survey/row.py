@@ -124,6 +124,8 @@ class Variant:
         Of this set, where the row's is not right for it.
     targets : tuple of Target
         Of this set, where the truth lies within other limits than the row's; empty: the row's.
+    shares : str
+        Id of a row whose trunk of this variant is read frozen; '' for what the row says.
     """
 
     make: Callable[[int, int, Path | None], Examples]
@@ -131,6 +133,7 @@ class Variant:
     real: bool = False
     training: Training | None = None
     targets: tuple[Target, ...] = ()
+    shares: str = ""
 
 
 class Baseline(Protocol):
@@ -225,9 +228,10 @@ class Row:
     augment: Callable[[Columns, np.random.Generator], Columns] | None = None
 
     def on(self, variant: str) -> Row:
-        """Return the row as it is for one of its variants, with that set's training and targets."""
+        """Return the row as it is for one of its variants, with that set's training, targets and trunk."""
         own = self.variants[variant]
-        return replace(self, training=own.training or self.training, targets=own.targets or self.targets)
+        training, targets = own.training or self.training, own.targets or self.targets
+        return replace(self, training=training, targets=targets, shares=own.shares or self.shares)
 
 
 @dataclass(frozen=True, slots=True)

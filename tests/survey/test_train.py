@@ -37,7 +37,12 @@ from broker.models.survey.heads import Mixture
 from broker.models.survey.row import Pretraining, Training, Variant
 
 ROW = replace(LINE, id="far-away", variants={"sim": Variant(simulated, 600)})
-SHARING = replace(ROW, id="far-sharing", head=Mixture(components=2), shares="far-away")
+SHARING = replace(
+    ROW,
+    id="far-sharing",
+    head=Mixture(components=2),
+    variants={"sim": Variant(simulated, 600, shares="far-away"), "own": Variant(simulated, 600)},
+)
 CLASH = replace(ROW, id="pz-mdn")
 TUNED = replace(ROW, id="far-tuned", pretraining=Pretraining(Variant(simulated, 200), Training(epochs=1)))
 '''
@@ -191,6 +196,8 @@ def test_a_shared_trunk_is_stored_once_and_runs_once(package: Package, monkeypat
     for name in ("far-away", "far-sharing"):
         train.run(name, quick, silent)
     assert not (package.folder / "weights" / "far-sharing" / "sim" / cards.TRUNK_FILE).exists()
+    train.run("far-sharing@own", quick, silent)
+    assert serve.load("far-sharing@own").trunk != serve.load("far-sharing").trunk
     one, other = serve.load("far-away"), serve.load("far-sharing")
     assert one.trunk == other.trunk
     assert one.provenance.weights_hash != other.provenance.weights_hash
