@@ -2,7 +2,7 @@
 
 from broker.models.survey.baselines import boosting, linear
 from broker.models.survey.haloes import OTHER_SUBHALOES, SUBHALOES, hide
-from broker.models.survey.heads import Point
+from broker.models.survey.heads import Mixture
 from broker.models.survey.row import Paper, Row, Target, Training, Variant
 from broker.models.survey.scalings import power_law, virial
 from broker.models.survey.trunks import Mlp
@@ -28,7 +28,7 @@ ROW = Row(
     kind=Kind.CATALOG,
     inputs=INPUTS,
     trunk=Mlp(width=64, depth=3),
-    head=Point(),
+    head=Mixture(components=3),
     targets=TARGETS,
     variants={
         "sim": Variant(SUBHALOES.of(INPUTS, TARGETS), n=20_000),
@@ -40,7 +40,7 @@ ROW = Row(
         "boosting": boosting(),
         "linear": linear(),
     },
-    training=Training(epochs=25, members=2),
+    training=Training(epochs=40, rate=6e-3, members=2),
     judge="posterior",
     augment=hide(("log_stellar_mass", "stellar_metallicity", "log_black_hole_mass", "log_sfr", "g_r")),
 )
