@@ -45,7 +45,7 @@ def show(seed: int, data: Path | None) -> tuple[list[Finding], str]:
     above = max(finding.model for finding in findings if finding.metric.startswith("CDE"))
     said = (
         f"Two-peaked posteriors beside a Gaussian's: bins, mixture and flow are within {above:.3f} of the true "
-        f"posterior's CDE loss. Of right posteriors one in twenty deviates by more than {1.36 / sqrt(TEST):.3f}. TARP's "
+        f"posterior's CDE loss. Of right posteriors one in twenty deviates more than {1.36 / sqrt(TEST):.3f}. TARP's "
         "baseline is the flow's own marginals, drawn one by one."
     )
     return findings, said
