@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from broker.models.survey import galaxies, real_photoz, registry
+from broker.models.simulators import seds
+from broker.models.survey import galaxies, real_photoz, registry, serve
+from broker.models.survey.judge import sigma_nmad
 from broker.models.survey.photometry import (
     BANDS,
     LOST,
@@ -111,6 +113,20 @@ def test_photometric_redshifts_read_the_same_inputs_by_different_heads() -> None
     for row in rows:
         assert [target.high for target in row.on("sdss-mgs").targets] == [0.3]
         assert row.on("dc2").targets == row.targets
+
+
+@pytest.mark.parametrize("name", ["pz-mlp", "pz-bins", "pz-mdn"])
+def test_a_shallow_host_in_griz_without_errors_has_a_sensible_redshift(name: str) -> None:
+    columns, truth = seds.hosts(4 * N, 11)
+    griz = np.all([np.isfinite(columns[f"mag_{band}"]) for band in "griz"], axis=0)
+    shallow = griz & np.isnan(columns["mag_err_r"])  # half of them are told without errors
+    answer = serve.load(f"{name}@sim").fitted.answer(
+        {f"mag_{band}": columns[f"mag_{band}"][shallow] for band in "griz"}
+    )
+    z, output = truth["redshift"][shallow], answer.outputs[0]
+    assert answer.reason == [""] * len(z)
+    assert sigma_nmad((output.value - z) / (1 + z)) < 0.6 * sigma_nmad((np.median(z) - z) / (1 + z))
+    assert np.mean(np.abs(output.value - z) < 2 * output.sigma) > 0.8
 
 
 # ---- the bench
