@@ -244,9 +244,11 @@ def describe(file: str, data: bytes) -> File:
 
 
 def write(card: Card, weights: dict[str, bytes], root: Path | None = None) -> Path:
-    """Write weights by their files' names, then the card; return the folder."""
+    """Write weights by their files' names in place of those that are there, then the card; return the folder."""
     place = folder(card.row, card.variant, root)
     place.mkdir(parents=True, exist_ok=True)
+    for old in place.glob("*.safetensors"):
+        old.unlink()
     for name, data in weights.items():
         (place / name).write_bytes(data)
     (place / CARD_FILE).write_text(card.to_json())

@@ -28,6 +28,8 @@ from broker.models.survey.judge import JUDGES
 from broker.models.survey.row import Capability, Columns, Examples, Row, Training
 from broker.sidecar.answer import Answer, Output
 from broker.sidecar.product import Array, Input, Kind, Product
+from tests.sidecar.rows import packets
+from tests.survey.passes import passes
 
 SURVEY = Path(str(files("broker") / "models" / "survey"))
 ALL = registry.rows()
@@ -385,6 +387,18 @@ def test_weights_are_small(name: str) -> None:
 
 def test_all_weights_together_are_small() -> None:
     assert sum(path.stat().st_size for path in (SURVEY / "weights").glob("*/*/*.safetensors")) < 4_000_000
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if registry.find(name)[0].shares])
+def test_a_shared_trunk_is_stored_once_and_runs_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = model(name)
+    other = model(f"{one.card.trunk.row}@{one.card.variant}")
+    assert one.trunk == other.trunk
+    assert one.card.trunk.row == registry.find(name)[0].shares
+    assert not (cards.folder(one.card.row, one.card.variant) / cards.TRUNK_FILE).exists()
+    assert one.card.head.sha256 != other.card.head.sha256
+    assert passes([one, other], packets(product(one.fitted.row), product(one.fitted.row)), monkeypatch) == 1
+    assert_same(one.answer(other.embed([product(one.fitted.row)])), ask(name, product(one.fitted.row)))
 
 
 # ---- examples and training

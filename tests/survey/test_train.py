@@ -13,21 +13,16 @@ import torch
 from click.testing import CliRunner
 
 from broker.cli.main import tocsin
-from broker.core.batch import PacketBatch
 from broker.core.errors import TocsinError
-from broker.core.metrics import Recorded
-from broker.core.topics import Topics
 from broker.models.survey import card as cards
 from broker.models.survey import registry, serve, train
-from broker.models.survey.fitted import Fitted, Trunks
+from broker.models.survey.fitted import Fitted
 from broker.models.survey.networks.mlp import Mlp as Network
 from broker.models.survey.progress import silent
-from broker.models.survey.row import Columns, Row, Training
-from broker.sidecar.answer import Embedded
-from broker.sidecar.product import Table
-from broker.sidecar.step import Sidecar
+from broker.models.survey.row import Columns, Training
 from tests.sidecar.rows import packets
 from tests.survey.line import NOISE, ROW, product, simulated
+from tests.survey.passes import passes
 
 FAR_AWAY = '''
 """A row of another package."""
@@ -205,25 +200,10 @@ def test_a_shared_trunk_is_stored_once_and_runs_once(package: Package, monkeypat
     first, second = (model.answer(one.embed([galaxies])).outputs[0] for model in (one, other))
     assert (first.form, second.form) == ("value", "mixture")
     np.testing.assert_array_equal(second.value, other.answer(other.embed([galaxies])).outputs[0].value)
-    assert _passes([one, other], packets(galaxies, galaxies), monkeypatch) == 1
+    assert passes([one, other], packets(galaxies, galaxies), monkeypatch) == 1
     train.run("far-away", replace(quick, seed=1), silent)
     with pytest.raises(TocsinError, match="far-sharing@sim: SHA-256"):
         serve.load("far-sharing")
-
-
-def _passes(models: list[serve.Served], batch: PacketBatch, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Return how often a sidecar that runs the models runs a trunk for a batch."""
-    seen: list[int] = []
-    embed = Trunks.embed
-
-    def counted(self: Trunks, row: Row, table: Table) -> Embedded:
-        seen.append(len(table))
-        return embed(self, row, table)
-
-    monkeypatch.setattr(Trunks, "embed", counted)
-    outcomes = Sidecar(models, Topics("t"), Recorded(), "test", lambda: 0)(batch)
-    assert len(outcomes.records) == len(batch)
-    return len(seen)
 
 
 def test_an_out_of_tree_row_is_found_trained_and_served(package: Package) -> None:

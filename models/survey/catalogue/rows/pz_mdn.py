@@ -19,7 +19,7 @@ ROW = Row(
     head=Mixture(components=4, estimate="median"),
     targets=(Target("redshift", low=0.0, high=3.0),),
     variants={
-        "sim": Variant(photo_z, n=20_000),
+        "sim": Variant(photo_z, n=20_000, shares="pz-bins"),
         "sdss-mgs": Variant(
             sdss_mgs,
             real=True,
