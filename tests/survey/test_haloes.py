@@ -94,7 +94,7 @@ def test_one_galaxy_tells_of_its_universe_within_its_code_and_misleads_beyond() 
     own, other = (rms(errors(row, code, "sim")["model"]) for code in ("sim", "sim-jet"))
     prior = 0.4 / np.sqrt(12.0)
     assert own < 0.6 * prior
-    assert other > 1.3 * own
+    assert other > 1.15 * own
 
 
 def test_histories_are_calibrated_together_and_narrower_than_the_prior() -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 ELSEWHERE = "pz-mdn"
 """The row whose simulation is tried on skies that it was not made for."""
+CODES = ("subhalo-nn", "camels-onegal")
+"""Rows with the same simulation by two codes, ``sim`` and ``sim-jet``: what one taught is tried on the other."""
 
 
 def show(seed: int, data: Path | None) -> tuple[list[Finding], str]:
@@ -40,10 +42,12 @@ def show(seed: int, data: Path | None) -> tuple[list[Finding], str]:
     share = 100.0 * float(np.mean(named))
     metric = "answers that name simulator, version and toy as their card does"
     findings = [Finding(metric, "%", "more", share, 0.0, (share, share))]
+    findings += [_other_code(name, seed) for name in CODES]
     findings += _elsewhere(seed, data) if data is not None else []
     said = (
-        f"{len(named)} rows through the sidecar's step. Weights of a simulation, tried on given sets, beside a random "
-        "forest that was trained on the same simulation."
+        f"{len(named)} rows through the sidecar's step. Weights of one code's simulation, tried on another code's, "
+        "beside that code's own weights. Weights of a simulation, tried on given sets, beside a random forest that was "
+        "trained on the same simulation."
     )
     return findings, said
 
@@ -71,6 +75,17 @@ def as_product(row: Row, examples: Examples) -> Product:
 def _batch(message: bytes) -> PacketBatch:
     zeros = np.zeros(1, np.int64)
     return PacketBatch([message], ["products"], zeros.astype(np.int32), zeros, zeros, 0)
+
+
+def _other_code(name: str, seed: int) -> Finding:
+    """Return the error of one code's weights on another code's examples, and that of the other's own."""
+    from broker.models.survey import serve
+
+    row, _ = registry.find(name)
+    examples = bench.fresh(row, "sim-jet", seed)
+    answers = (serve.load(f"{name}@{variant}").fitted.answer(examples.columns) for variant in ("sim", "sim-jet"))
+    moved, own = (JUDGES[row.judge](answer, examples.truth, examples.extra)["rmse"] for answer in answers)
+    return Finding(f"rmse of {name}@sim on sim-jet", moved.unit, "less", moved.value, own.value, moved.interval())
 
 
 def _elsewhere(seed: int, data: Path) -> list[Finding]:

@@ -32,7 +32,7 @@ ROW = Row(
     finding="single galaxies bear the imprint of the density of matter: to about 10 %, within one code",
     kind=Kind.CATALOG,
     inputs=INPUTS,
-    trunk=Mlp(width=128, depth=3),
+    trunk=Mlp(width=96, depth=3),
     head=Mixture(components=4),
     targets=TARGETS,
     variants={
