@@ -45,7 +45,7 @@ def show(seed: int, data: Path | None) -> tuple[list[Finding], str]:
     own = float(posterior.deviation(posterior.pit(exact, truth)))
     said = (
         f"Two-peaked posteriors beside a Gaussian's: bins, mixture and flow are within {above:.3f} of the true "
-        f"posterior's CDE loss. The true posterior's own ranks deviate by {own:.3f} on these records. TARP's baseline is "
+        f"posterior's CDE loss. The truth's own ranks deviate by {own:.3f} on these records. TARP's baseline is "
         "the flow's own marginals, drawn one by one."
     )
     return findings, said
