@@ -60,6 +60,10 @@ for schema in schemas.by_fingerprint().values():
 cards = [d for d in (root / "models" / "weights").iterdir() if d.is_dir()]
 for card in cards:
     json.loads((card / "card.json").read_text())
+from broker.models.survey import card, registry
+for name in card.installed():
+    card.read(*registry.find(name))
+assert card.installed()
 for name in ("demo", "ztf", "lsst"):
     tomllib.loads((root / "deploy" / "config" / (name + ".toml")).read_text())
 assert "kafka" in (root / "deploy" / "kafka" / "pom.xml").read_text()
