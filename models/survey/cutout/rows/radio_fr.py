@@ -1,0 +1,29 @@
+"""Radio galaxies of Fanaroff & Riley's two classes, from one image."""
+
+from broker.models.simulators.radio import fr_classes
+from broker.models.survey.heads import Classes
+from broker.models.survey.morphometry import on_images
+from broker.models.survey.real_radio import mirabest
+from broker.models.survey.row import Paper, Pretraining, Row, Training, Variant
+from broker.models.survey.trunks_image import PolarCnn
+from broker.sidecar.product import Input, Kind
+
+ROW = Row(
+    id="radio-fr",
+    summary="radio galaxies that fade outwards (FR I) or end in hot-spots (FR II), from an image like FIRST's",
+    papers=(Paper("Aniyan & Thorat 2017", "ApJS 230, 20"),),
+    finding="a plain convolutional network tells the classes apart in about 95 % of the cases",
+    kind=Kind.CUTOUT,
+    inputs=(Input("image", unit="", shape=(1, -1, -1)),),  # on any linear scale, 1.8 arcsec a pixel
+    trunk=PolarCnn(),
+    head=Classes(hidden=0, smoothing=0.1),
+    classes=("FR I", "FR II"),
+    variants={
+        "mirabest": Variant(mirabest, real=True),
+        "sim": Variant(fr_classes, n=6_000, training=Training(epochs=4, batch=64, rate=2e-3, decay=5e-3)),
+    },
+    baselines={"shapes + forest": on_images()},
+    pretraining=Pretraining(Variant(fr_classes, n=6_000), Training(epochs=6, batch=64, rate=4e-3, decay=5e-3)),
+    training=Training(epochs=25, batch=64, rate=2e-3, decay=5e-3, members=3),
+    judge="classes",
+)
