@@ -9,23 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import log, pi, sqrt
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from broker.models.survey.row import Data, Examples
-
 Floats = NDArray[np.floating]
 Rng = np.random.Generator
 
-DATA = Data(
-    id="radio-sources",
-    version="1.0",
-    prior=(
-        "both classes as common; 15 to 500 mJy (flat in the logarithm), largest size 115 arcsec (FR I) or 42 arcsec "
-        "(FR II) within a factor of 1.7, any orientation; medians of concentration, M20, extent and peaks as MiraBest's"
-    ),
+ID, VERSION = "radio-sources", "1.0"
+PRIOR = (
+    "both classes as common; 15 to 500 mJy (flat in the logarithm), largest size 115 arcsec (FR I) or 42 arcsec "
+    "(FR II) within a factor of 1.7, any orientation; medians of concentration, M20, extent and peaks as MiraBest's"
 )
 KINDS = ("FR I", "FR II", "bent", "compact")
 _NODES = 14  # Gaussians of an arm
@@ -118,15 +112,17 @@ def smooth(sky: Sources, survey: Survey, size: int) -> NDArray[np.float32]:
     return maps
 
 
-def fr_classes(n: int, seed: int, data: Path | None = None, *, survey: Survey = FIRST, size: int = 150) -> Examples:
-    """Return FR I (truth 0) and FR II (1), with strangers in the field, as ``image`` (n, 1, size, size)."""
+def fr_classes(
+    n: int, seed: int, *, survey: Survey = FIRST, size: int = 150
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return images (n, 1, size, size) of FR I (truth 0) and FR II (1) with strangers in the field, and truths (n,)."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 2, n)
     images = np.empty((n, 1, size, size), dtype=np.float32)
     for start in range(0, n, 256):  # a block's profiles stay in the cache
         rows = slice(start, start + 256)
         images[rows, 0] = observe(with_strangers(sources(truth[rows], rng), survey, size, rng), survey, size, rng)
-    return Examples({"image": images}, truth, replace(DATA, id=f"{DATA.id}-fr"))
+    return images, truth
 
 
 def with_strangers(sky: Sources, survey: Survey, size: int, rng: Rng, mean: float = 0.7) -> Sources:

@@ -81,7 +81,7 @@ def test_tails_are_bent_and_the_other_kinds_are_nearly_straight() -> None:
 
 def test_examples_are_those_of_their_seed_and_both_classes_are_as_common() -> None:
     first, again, other = (radio.fr_classes(300, seed, size=64) for seed in (3, 3, 4))
-    np.testing.assert_array_equal(first.columns["image"], again.columns["image"])
-    assert not np.array_equal(first.columns["image"], other.columns["image"])
-    assert first.columns["image"].shape == (300, 1, 64, 64)
-    assert 120 < first.truth.sum() < 180
+    np.testing.assert_array_equal(first[0], again[0])
+    assert not np.array_equal(first[0], other[0])
+    assert first[0].shape == (300, 1, 64, 64)
+    assert 120 < first[1].sum() < 180

@@ -1,8 +1,8 @@
 """Radio galaxies of Fanaroff & Riley's two classes, from one image."""
 
-from broker.models.simulators.radio import fr_classes
 from broker.models.survey.heads import Classes
 from broker.models.survey.morphometry import on_images
+from broker.models.survey.radio import fr_classes
 from broker.models.survey.real_radio import mirabest
 from broker.models.survey.row import Paper, Pretraining, Row, Training, Variant
 from broker.models.survey.trunks_image import PolarCnn
