@@ -70,9 +70,15 @@ def sent(outcomes: Outcomes, kind: str = "", prefix: str = "survey") -> list[Rec
 
 def products(records: list[Record]) -> list[Product]:
     """Return the products in messages, as a sidecar reads them."""
-    found, dead = read.products(batch([record.value for record in records]), Fetch())
-    assert not dead
-    return [found[row] for row in sorted(found)]
+    return said(batch([record.value for record in records]))
+
+
+def said(packed: PacketBatch) -> list[Product]:
+    found: list[Product] = []
+    for part, dead in read.products(packed, Fetch()):
+        assert not dead
+        found += [part[row] for row in sorted(part)]
+    return found
 
 
 def annotated(outcomes: Outcomes) -> dict[int, dict[str, Any]]:
@@ -222,9 +228,7 @@ def test_a_replay_into_a_directory_keeps_products_in_files_by_kind(
 
 
 def products_in(files: list[Path]) -> list[Product]:
-    found, dead = read.products(assemble.batch_of(list(packets(files))), Fetch())
-    assert not dead
-    return [found[row] for row in sorted(found)]
+    return said(assemble.batch_of(list(packets(files))))
 
 
 def test_a_class_that_nobody_gives_is_a_clear_error() -> None:
