@@ -30,7 +30,7 @@ ROW = Row(
     kind=Kind.CATALOG,
     inputs=INPUTS,
     trunk=Mlp(width=64, depth=3),
-    head=Flow(coupling=True, transforms=4),
+    head=Flow(coupling=True, transforms=2),
     targets=TARGETS,
     variants={"sim": Variant(HISTORIES.of(INPUTS, TARGETS), n=20_000)},
     baselines={"forest": forest(100), "knn": knn(50), "linear": linear(), "prior": train_z()},
