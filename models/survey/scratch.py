@@ -10,11 +10,13 @@ import numpy as np
 
 from broker.models.survey.row import Baseline, Columns, Examples, Floats
 
+EPOCHS = 80
+
 
 def scratch(row_id: str) -> Baseline:
     """Return the row's own network, trained from random weights on the examples that the row is tuned on.
 
-    It takes twice as many epochs as the tuning, with the pretraining's rate.
+    It takes `EPOCHS` epochs, with the pretraining's rate.
     """
     return partial(_fit, row_id)
 
@@ -26,7 +28,7 @@ def _fit(row_id: str, train: Examples, seed: int) -> Callable[[Columns], Floats]
     row, _ = registry.find(row_id)
     if row.pretraining is None:
         raise ValueError(f"{row_id} has no pretraining to go without")
-    alone = replace(row.training, epochs=2 * row.training.epochs, rate=row.pretraining.training.rate)
+    alone = replace(row.training, epochs=EPOCHS, rate=row.pretraining.training.rate)
     fitted = training.fit(replace(row, pretraining=None, training=alone), train, seed)
 
     def estimate(columns: Columns) -> Floats:
