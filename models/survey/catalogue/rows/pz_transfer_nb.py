@@ -29,7 +29,7 @@ ROW = Row(
     targets=(Target("redshift", low=0.0, high=1.3),),
     variants={"sim": Variant(narrow_sky, n=2_000)},
     pretraining=Pretraining(Variant(narrow, n=100_000), Training(epochs=15, batch=256)),
-    training=Training(epochs=40, batch=64, rate=2e-3),
+    training=Training(epochs=10, batch=64, rate=2e-4),
     baselines={
         "templates": templates.photo_z(
             NARROW_BANDS, templates.together(templates.fluxes(NARROW), templates.magnitudes(BROAD)), z_max=1.3
