@@ -81,7 +81,9 @@ class Point:
         means = np.stack([member["mean"] for member in members])
         variance = np.mean([member["sigma"] ** 2 for member in members], axis=0) + means.var(axis=0)
         value, sigma = means.mean(axis=0), np.sqrt(variance)
-        return tuple(Output(to.name, to.unit, "value", value[:, i], sigma[:, i]) for i, to in enumerate(row.targets))
+        return tuple(
+            Output(to.name, to.unit, "value", _within(to, value[:, i]), sigma[:, i]) for i, to in enumerate(row.targets)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,4 +241,9 @@ def _output(target: Target, form: Form, parts: dict[str, Floats], estimate: Esti
     blank = np.empty(0, dtype=np.float32)
     bare = Output(target.name, target.unit, form, blank, blank, parts)
     value, sigma = posterior.summary(bare, estimate)
-    return Output(target.name, target.unit, form, value, sigma, parts)
+    return Output(target.name, target.unit, form, _within(target, value), sigma, parts)
+
+
+def _within(target: Target, value: Floats) -> Floats:
+    """Return point estimates within the target's limits: no redshift is below 0, whatever a Gaussian's tail says."""
+    return np.clip(value, target.low, target.high)
