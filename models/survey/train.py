@@ -6,6 +6,8 @@ A tenth of the examples is held out: it chooses the epoch, and calibrates how un
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -83,7 +85,6 @@ def fit(
         Fewer than `FEWEST` examples have what the row requires, or they cannot train the trunk that is shared.
     """
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)  # small weights end as denormal numbers, which are a hundred times as slow
     report = report or silent
     if row.shares and trunks is None:
         parent = replace(_trunk_row(row, ""), targets=row.targets, training=row.training)
@@ -96,12 +97,23 @@ def fit(
     start = _pretrained(row, seed, report, threads)
     task = Task(row, examples.take(train), examples.take(held), report, trunks, start)
     count = row.training.members if trunks is None else len(trunks.networks)
-    members = [descend.train(task, k, seed) for k in range(count)]
+    with _flushed():
+        members = [descend.train(task, k, seed) for k in range(count)]
     if trunks is None:
         networks = [trunk for trunk, _ in members]
         prepared = [row.trunk.prepare(read(row, part.columns).columns, row.inputs) for part in (task.train, task.held)]
         trunks = Trunks(networks, domain.fit(*(through(networks[0], x) for x in prepared)))
     return Fitted(row, trunks, [head for _, head in members])
+
+
+@contextmanager
+def _flushed() -> Iterator[None]:
+    """Take denormal numbers for 0 meanwhile: small weights end as such, and they are a hundred times as slow."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def _pretrained(row: Row, seed: int, report: Show, threads: int) -> Fitted | None:

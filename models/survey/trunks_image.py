@@ -30,11 +30,11 @@ class PolarCnn:
         Of the first layer; later ones have two and four times as many.
     """
 
-    size: int = 152
+    size: int = 128
     rings: int = 24
     angles: int = 48
     channels: int = 12
-    width: int = 32
+    width: int = 64
     dropout: float = 0.3
 
     def prepare(self, columns: Columns, inputs: tuple[Input, ...]) -> NDArray[np.float32]:

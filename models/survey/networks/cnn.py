@@ -23,8 +23,8 @@ AT_ONCE = 128
 class PolarCnn(nn.Module):
     """Images (n, bands, s, s) to features (n, width), the same whichever way the source lies.
 
-    Rings are equally spaced in the logarithm of their radius, from `INNERMOST` to the border. The strongest of all
-    angles counts, and the strongest of what opposite angles share: a source's two arms are judged together.
+    Rings are equally spaced in the logarithm of their radius, from `INNERMOST` to the border. Of all angles the mean
+    and the strongest count.
     In training every pass sees a source turned, mirrored, a little moved and of another size.
     """
 
@@ -63,8 +63,7 @@ class PolarCnn(nn.Module):
 
     def _features(self, images: Tensor, motion: tuple[Tensor, Tensor]) -> Tensor:
         seen = self.layers(self._around(images, *motion))
-        shared = torch.minimum(seen, seen.roll(seen.shape[3] // 2, dims=3))
-        features: Tensor = self.last(torch.cat((seen.amax(dim=3), shared.amax(dim=3)), dim=1).flatten(1))
+        features: Tensor = self.last(torch.cat((seen.mean(dim=3), seen.amax(dim=3)), dim=1).flatten(1))
         return features
 
     def _around(self, images: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:

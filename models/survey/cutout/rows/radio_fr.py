@@ -4,7 +4,7 @@ from broker.models.survey.heads import Classes
 from broker.models.survey.morphometry import on_images
 from broker.models.survey.radio import fr_classes
 from broker.models.survey.real_radio import mirabest
-from broker.models.survey.row import Paper, Pretraining, Row, Training, Variant
+from broker.models.survey.row import Paper, Row, Training, Variant
 from broker.models.survey.trunks_image import PolarCnn
 from broker.sidecar.product import Input, Kind
 
@@ -20,10 +20,9 @@ ROW = Row(
     classes=("FR I", "FR II"),
     variants={
         "mirabest": Variant(mirabest, real=True),
-        "sim": Variant(fr_classes, n=6_000, training=Training(epochs=4, batch=64, rate=2e-3, decay=5e-3)),
+        "sim": Variant(fr_classes, n=6_000, training=Training(epochs=6, batch=64, rate=4e-3, decay=5e-3)),
     },
     baselines={"shapes + forest": on_images()},
-    pretraining=Pretraining(Variant(fr_classes, n=6_000), Training(epochs=6, batch=64, rate=4e-3, decay=5e-3)),
-    training=Training(epochs=25, batch=64, rate=2e-3, decay=5e-3, members=3),
+    training=Training(epochs=40, batch=64, rate=4e-3, decay=5e-3, members=3),
     judge="classes",
 )
