@@ -19,8 +19,8 @@ DEADLY = [150, 151, 420, 700, 701, 703] if FULL else [420]
 FAILING = [33, 421]
 DIED = 139
 DEATHS = 9
-"""Enough for one packet: two in which it is not in a batch with a note, one with, one at eight, two alone; and some more
-where a busy machine closes the first batch of a life before it."""
+"""Enough for one packet: one in a batch without a note, one with, one at eight, two alone; and some more where a busy
+machine closes the first batch of a life before the packet."""
 
 
 def lives(start: Callable[[int], Member], done: Callable[[], bool], most: int) -> int:
