@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -18,11 +19,21 @@ from rich.table import Table
 
 from broker.core import schemas
 from broker.core.batch import PacketBatch
+from broker.core.config import Settings
+from broker.core.errors import TocsinError
+from broker.core.metrics import Metrics
 from broker.core.outcomes import Outcomes, Record, Step
 from broker.core.reading import branches, probabilities
 from broker.core.taxonomy import BY_ID
 
+if TYPE_CHECKING:
+    from broker.deliver.deadletters import Limits
+    from broker.deliver.loop import Totals
+    from broker.deliver.notes import Notes
+    from broker.deliver.types import Bounds, Sink, Source
+
 ROWS = 12
+AGAIN = "stopped before the end; run the same command again to go on"
 
 
 @dataclass(slots=True)
@@ -89,6 +100,45 @@ class Watched:
         with Live(self._drawn(), console=self.console, refresh_per_second=8) as self.live:
             yield
         self.console.print()
+
+
+def deliver(
+    source: Source,
+    view: Watched,
+    sink: Sink,
+    settings: Settings,
+    metrics: Metrics,
+    *,
+    bounds: Bounds,
+    notes: Notes,
+    limits: Limits | None = None,
+) -> Totals:
+    """Run the delivery loop around a step that is shown, to the end or to a signal.
+
+    Raises
+    ------
+    TocsinError
+        A signal came before the end.
+    """
+    from broker.deliver.loop import run, stop_on_signals
+
+    stop = threading.Event()
+    with stop_on_signals(stop), view.shown():
+        totals = run(
+            source,
+            view,
+            sink,
+            metrics=metrics,
+            bounds=bounds,
+            limits=limits,
+            primary=view.primary,
+            stop=stop,
+            drain_s=settings.run.drain_s,
+            notes=notes,
+        )
+    if stop.is_set():
+        raise TocsinError(AGAIN)
+    return totals
 
 
 def table(annotations: Iterable[dict[str, Any]]) -> Table:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -38,7 +37,6 @@ IN_FLIGHT = "in_flight.json"
 NOTE = "sidecar.json"
 """File in a directory of results: which rows made them, and how catalogues were cut."""
 BATCH_ROWS, BATCH_BYTES = 16_384, 16_000_000
-AGAIN = "stopped before the end; run the same command again to go on"
 
 
 def title(names: Sequence[str]) -> str:
@@ -147,31 +145,15 @@ def _deliver(
 ) -> Totals:
     from rich.console import Console
 
-    from broker.cli.live import Watched
-    from broker.deliver.loop import run, stop_on_signals
+    from broker.cli import live
     from broker.deliver.types import Bounds
 
-    stop, primary = threading.Event(), frozenset({where.results})
     most = min(max(1, BATCH_ROWS // inputs.plan.block), settings.batch.max_alerts)
     of_blocks = Bounds(max_alerts=most, max_bytes=BATCH_BYTES, max_wait_s=5.0)
-    view = Watched(
-        step(models, settings, metrics, where), primary, inputs.total, Console(stderr=True), inputs.what, tabled=False
-    )
-    with stop_on_signals(stop), view.shown():
-        totals = run(
-            source,
-            view,
-            sink,
-            metrics=metrics,
-            bounds=of_blocks if inputs.catalogues else bounds(settings),
-            primary=primary,
-            stop=stop,
-            drain_s=settings.run.drain_s,
-            notes=notes,
-        )
-    if stop.is_set():
-        raise TocsinError(AGAIN)
-    return totals
+    made, primary = step(models, settings, metrics, where), frozenset({where.results})
+    view = live.Watched(made, primary, inputs.total, Console(stderr=True), inputs.what, tabled=False)
+    allowed = of_blocks if inputs.catalogues else bounds(settings)
+    return live.deliver(source, view, sink, settings, metrics, bounds=allowed, notes=notes)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

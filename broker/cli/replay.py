@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 
 DLQ_WINDOW = 1000
-AGAIN = "stopped before the end; run the same command again to go on"
 
 
 @click.command()
@@ -152,33 +151,18 @@ def deliver(
     sources: Sources, sink: Sink, settings: Settings, topics: Topics, dlq_limit: float | None, notes: Notes
 ) -> Totals:
     """Run the loop from ``sources`` to ``sink`` with a live view."""
-    from broker.cli.live import Watched
+    from broker.cli import live
     from broker.deliver.deadletters import Limits
     from broker.deliver.files import FileSource
-    from broker.deliver.loop import run, stop_on_signals
 
-    stop, metrics = threading.Event(), Recorded()
+    metrics = Recorded()
     primary = assemble.primary(topics)
     step = assemble.pipeline(settings, metrics, prefix=topics.prefix)
-    view = Watched(step, primary, sources.total, Console(stderr=True))
+    view = live.Watched(step, primary, sources.total, Console(stderr=True))
     limits = None if dlq_limit is None else Limits(dlq_limit, DLQ_WINDOW, max_run=sys.maxsize)
     packets = sources.replay(settings, lambda n: view.progress.advance(view.progress.tasks[0].id, n)).packets
-    with stop_on_signals(stop), view.shown():
-        totals = run(
-            FileSource(packets),
-            view,
-            sink,
-            metrics=metrics,
-            bounds=assemble.bounds(settings),
-            limits=limits,
-            primary=primary,
-            stop=stop,
-            drain_s=settings.run.drain_s,
-            notes=notes,
-        )
-    if stop.is_set():
-        raise TocsinError(AGAIN)
-    return totals
+    bounds = assemble.bounds(settings)
+    return live.deliver(FileSource(packets), view, sink, settings, metrics, bounds=bounds, notes=notes, limits=limits)
 
 
 def _to_kafka(sources: Sources, prefix: str, settings: Settings, dlq_limit: float | None) -> None:
@@ -202,6 +186,7 @@ def _checked_prefix(prefix: str | None, settings: Settings) -> str:
 
 def _copy(sources: Sources, target: str, settings: Settings) -> None:
     """Copy packets untouched to a directory or a topic."""
+    from broker.cli.live import AGAIN
     from broker.deliver.loop import stop_on_signals
     from broker.deliver.raw import copy_to_kafka
 

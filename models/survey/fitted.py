@@ -80,10 +80,15 @@ class Fitted:
 
 def read(row: Row, columns: Columns) -> Table:
     """Return columns of n records as the row reads a product that holds them."""
+    return collect([as_product(row, columns)], row.inputs, row.at_least)
+
+
+def as_product(row: Row, columns: Columns) -> Product:
+    """Return columns of n records as a product without ids."""
     units = {wanted.name: wanted.unit for wanted in row.inputs}
     arrays = {name: Array(units[name], np.asarray(x)) for name, x in columns.items() if name in units}
     n = len(next(iter(arrays.values())).values) if arrays else 0
-    return collect([Product("", row.kind, [""] * n, arrays)], row.inputs, row.at_least)
+    return Product("", row.kind, [""] * n, arrays)
 
 
 def through(network: nn.Module, prepared: NDArray[np.float32]) -> Floats:

@@ -88,6 +88,16 @@ def find(name: str) -> tuple[Row, str]:
     return found.on(variant), variant
 
 
+def variants(found: Row, *, real: bool) -> list[str]:
+    """Return the names of a row's variants, such as ``pz-mdn@dc2``; those of real sets only where ``real``."""
+    return [f"{found.id}@{name}" for name, variant in found.variants.items() if real or not variant.real]
+
+
+def simulated() -> list[str]:
+    """Return the names of every row's variants that a simulator makes."""
+    return [name for each in rows().values() if isinstance(each, Row) for name in variants(each, real=False)]
+
+
 def weights_of(row_id: str) -> Path:
     """Return the folder that a row's weights are installed in: this tree's, or beside an out-of-tree row's module."""
     place = places().get(row_id)

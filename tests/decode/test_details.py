@@ -16,8 +16,8 @@ from broker.archive import fields, simulate
 from broker.core.details import Columns, Details, Images, Missing, NotSent
 from broker.decode import SchemaStore, details, fits, read
 from tests.decode.conftest import Real
+from tests.packets import Packet, edited
 
-Packet = dict[str, Any]
 NOWHERE = {
     f"{name}{n}": -999.0 for n in (1, 2, 3) for name in ("sgmag", "srmag", "simag", "szmag", "sgscore", "distpsnr")
 }
@@ -28,17 +28,6 @@ GALAXY = {"sgmag": 18.5, "srmag": 18.0, "simag": -999.0, "szmag": 17.6, "sgscore
 def packet() -> bytes:
     """Return one simulated ZTF packet."""
     return next(iter(simulate.night("ztf", 1, 7))).value
-
-
-def edited(value: bytes, change: Callable[[Packet], None]) -> bytes:
-    """Return a packet, changed, in a container with the same schema."""
-    reader = fastavro.reader(io.BytesIO(value))
-    (record,) = reader
-    assert isinstance(record, dict)
-    change(record)
-    out = io.BytesIO()
-    fastavro.writer(out, reader.writer_schema, [record])
-    return out.getvalue()
 
 
 def beside(packet: bytes, *sources: tuple[int, dict[str, float]]) -> Details:

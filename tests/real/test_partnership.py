@@ -24,24 +24,13 @@ from broker.core.topics import Topics
 from broker.deliver.kafka.reader import read_messages
 from tests.conftest import RealKafka
 from tests.faults.verifier import verify_kafka
+from tests.packets import Packet, edited
 
 from .serving import Serving, settings
 
 HISTORIES = ("prv_candidates", "fp_hists")
-Packet = dict[str, Any]
 # what a partnership point would do to any summary, fit or score that it got into
 LOUD = {"prv_candidates": {"magpsf": 12.5, "sigmapsf": 0.001}, "fp_hists": {"forcediffimflux": 9e6}}
-
-
-def edited(value: bytes, change: Callable[[Packet], None]) -> bytes:
-    """Return a ZTF packet, changed, in a container with the same schema."""
-    reader = fastavro.reader(io.BytesIO(value))
-    (record,) = reader
-    assert isinstance(record, dict)
-    change(record)
-    out = io.BytesIO()
-    fastavro.writer(out, reader.writer_schema, [record])
-    return out.getvalue()
 
 
 def as_partnership(programid: int) -> Callable[[Packet], None]:

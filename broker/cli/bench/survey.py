@@ -16,8 +16,6 @@ from broker.cli.train import real_sets, show
 if TYPE_CHECKING:
     from broker.models.survey.row import Capability
 
-TABLE = "x-bench"
-
 
 @click.command()
 @click.argument("name", metavar="ROW[@VARIANT]")
@@ -65,11 +63,7 @@ def _names(name: str, data: Path | None, root: Path | None) -> list[str]:
     found = [
         each
         for row in rows.values()
-        for each in (
-            [f"{row.id}@{v}" for v, variant in row.variants.items() if data is not None or not variant.real]
-            if isinstance(row, Row)
-            else [row.id]
-        )
+        for each in (registry.variants(row, real=data is not None) if isinstance(row, Row) else [row.id])
     ]
     if root is None:
         return found

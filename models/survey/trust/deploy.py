@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from broker.core.errors import TocsinError
+from broker.deliver.files import MANIFEST
 from broker.models.survey import bench, registry
 from broker.models.survey.row import Columns, Finding
 
 ROW_OF_IT, VARIANT = "subhalo-nn", "sim"
 ROWS, BLOCK, KILLS = 60_000, 500, 4
-MANIFEST = "manifest.jsonl"
 PATIENCE_S = 120.0
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from broker.core import schemas
-from broker.core.batch import PacketBatch
+from broker.core.batch import FilePacket
 from broker.core.metrics import Recorded
 from broker.core.topics import Topics
+from broker.deliver.files import batch_of
 from broker.models.survey import bench, registry
 from broker.models.survey.judge import JUDGES
 from broker.models.survey.row import Examples, Finding, Row
-from broker.sidecar.product import Array, Product
 from broker.sidecar.step import Sidecar
 from broker.sidecar.write import product_message, said_in
 
@@ -31,14 +31,7 @@ def show(seed: int, data: Path | None) -> tuple[list[Finding], str]:
     """Send a product through every row that has weights, and try a simulation's weights on given sets."""
     from broker.models.survey import serve
 
-    served = [
-        serve.load(f"{row.id}@{name}")
-        for row in registry.rows().values()
-        if isinstance(row, Row)
-        for name, variant in row.variants.items()
-        if not variant.real
-    ]
-    named = [_names_its_data(one, seed) for one in served]
+    named = [_names_its_data(serve.load(name), seed) for name in registry.simulated()]
     share = 100.0 * float(np.mean(named))
     metric = "answers that name simulator, version and toy as their card does"
     findings = [Finding(metric, "%", "more", share, 0.0, (share, share))]
@@ -54,27 +47,16 @@ def show(seed: int, data: Path | None) -> tuple[list[Finding], str]:
 
 def _names_its_data(served: Served, seed: int) -> bool:
     """Tell whether the answer to a product, read back from its message, says what the card says."""
+    from broker.models.survey.fitted import as_product
+
     row, card = served.fitted.row, served.card
-    product = as_product(row, bench.fresh(row, card.variant, seed, 4))
+    product = as_product(row, bench.fresh(row, card.variant, seed, 4).columns)
     clock = iter(range(10))
     step = Sidecar([served], Topics("survey.check"), Recorded(), "0", lambda: next(clock))
-    (record,) = step(_batch(product_message(product))).records
+    (record,) = step(batch_of([FilePacket("products", 0, product_message(product))], 0)).records
     (said,) = said_in(schemas.decode(record.value, list(record.headers), "result"))
     told = (said.provenance.data_id, said.provenance.data_version, said.provenance.toy)
     return told == (card.data.id, card.data.version, card.data.toy)
-
-
-def as_product(row: Row, examples: Examples) -> Product:
-    """Return examples as a product that the row reads."""
-    units = {wanted.name: wanted.unit for wanted in row.inputs}
-    known = ((name, np.asarray(x, np.float64)) for name, x in examples.columns.items() if name in units)
-    arrays = {name: Array(units[name], x) for name, x in known}
-    return Product("example", row.kind, [str(i) for i in range(len(examples))], arrays)
-
-
-def _batch(message: bytes) -> PacketBatch:
-    zeros = np.zeros(1, np.int64)
-    return PacketBatch([message], ["products"], zeros.astype(np.int32), zeros, zeros, 0)
 
 
 def _other_code(name: str, seed: int) -> Finding:

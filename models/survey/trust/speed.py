@@ -6,7 +6,7 @@ from pathlib import Path
 
 from broker.models.survey import bench, registry
 from broker.models.survey.progress import silent
-from broker.models.survey.row import Finding, Row
+from broker.models.survey.row import Finding
 
 SEEN = 2_000
 """Examples that a baseline is fitted to: the speed of a forest or a fit hardly depends on them, that of kNN does."""
@@ -17,13 +17,7 @@ def show(seed: int, data: Path | None) -> tuple[list[Finding], str]:
 
     ``data`` is not read.
     """
-    findings = [
-        _timed(row, name, seed)
-        for row in registry.rows().values()
-        if isinstance(row, Row)
-        for name, variant in row.variants.items()
-        if not variant.real
-    ]
+    findings = [_timed(name, seed) for name in registry.simulated()]
     ratios = sorted(finding.model / finding.baseline for finding in findings)
     said = (
         f"Networks are {ratios[0]:.1f} to {ratios[-1]:,.0f} times as fast as the slowest method that each is judged "
@@ -33,13 +27,13 @@ def show(seed: int, data: Path | None) -> tuple[list[Finding], str]:
     return findings, said
 
 
-def _timed(row: Row, variant: str, seed: int) -> Finding:
+def _timed(name: str, seed: int) -> Finding:
     """Return the speeds of a variant and of its slowest baseline."""
     from broker.models.survey import serve
 
-    served = serve.load(f"{row.id}@{variant}")
+    served, (row, variant) = serve.load(name), registry.find(name)
     seen, examples = row.variants[variant].make(SEEN, seed, None), bench.fresh(row, variant, seed, bench.TIMED)
     rates = bench.speeds(served.fitted.answer, bench.baselines(row, seen, seed, silent), examples)
     fast = rates.pop("model")
     slowest = min(rates, key=rates.__getitem__)
-    return Finding(f"{row.id}@{variant} beside {slowest}", "records/s", "more", fast, rates[slowest], (fast, fast))
+    return Finding(f"{name} beside {slowest}", "records/s", "more", fast, rates[slowest], (fast, fast))
