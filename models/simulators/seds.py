@@ -20,7 +20,7 @@ from broker.models.simulators.seds_priors import PRIORS, Population, Prior, draw
 Floats = NDArray[np.float64]
 
 ID = "sed-rows"
-VERSION = "1.0"
+VERSION = "1.1"
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ class Survey:
     floor : float
         The part of an error that no exposure beats [mag].
     stray : float
-        Share of measurements in narrow bands that hold stray light, of which their errors know nothing.
+        Share of measurements in narrow bands that hold stray light, which their errors do not allow for.
     """
 
     depth: dict[str, float]
@@ -94,7 +94,7 @@ class Survey:
     stray: float = 0.0
 
     def flux_err(self, bands: tuple[str, ...], flux: Floats) -> Floats:
-        """Return the 1-sigma errors (n, bands) of true fluxes (n, bands) [nJy].
+        """Return the 1-sigma errors (n, bands) of fluxes (n, bands) [nJy].
 
         Ivezić et al. 2019, eq. 5: σ² = (0.04 - γ) x + γ x² with x = 10^(0.4 (m - m5)), γ = 0.039 (0.038 in u), here as
         errors of the flux, with the sky's part alone for what is too faint to see.
@@ -106,12 +106,14 @@ class Survey:
         return np.asarray(np.sqrt(variance))
 
     def observe(self, bands: tuple[str, ...], flux: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """Return fluxes with noise, and their errors (n, bands); stray light is up to some ten errors, and positive."""
-        err = self.flux_err(bands, flux)
+        """Return fluxes with noise, and the errors that the survey states (n, bands), those of the fluxes it sees.
+
+        Errors of the true fluxes would tell those without noise. Stray light is up to some ten errors, and positive.
+        """
         hit = (rng.random(flux.shape) < self.stray) & np.isin(bands, NARROW)
-        return flux + err * (
-            rng.standard_normal(flux.shape) + np.where(hit, rng.exponential(6.0, flux.shape), 0.0)
-        ), err
+        noise = rng.standard_normal(flux.shape) + np.where(hit, rng.exponential(6.0, flux.shape), 0.0)
+        seen = flux + self.flux_err(bands, flux) * noise
+        return seen, self.flux_err(bands, seen)
 
 
 def _same(bands: tuple[str, ...], depth: float) -> dict[str, float]:

@@ -134,6 +134,13 @@ def test_errors_scatter_as_they_say() -> None:
     assert at_limit / depth.flux_err(("nb655",), np.array([[at_limit]]))[0, 0] == pytest.approx(5.0, rel=0.02)
 
 
+def test_errors_tell_nothing_of_the_flux_without_noise() -> None:
+    """A survey knows the flux that it sees, and no other; of errors by the true flux, trees read the true flux."""
+    for survey, bands in (("gama", GAMA + HERSCHEL), ("paus", NARROW), ("lsst", UGRIZY)):
+        found = seds.rows(300, 1, bands=bands, prior="gama", survey=survey)
+        np.testing.assert_array_equal(found.flux_err, seds_bands.SURVEYS[survey].flux_err(bands, found.flux))
+
+
 def test_rows_obey_their_prior() -> None:
     for name in ("field", "paus-sky", "gama", "sam"):
         prior = seds_priors.PRIORS[name]
