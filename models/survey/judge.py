@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import nan
+from math import log, nan, sqrt
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +23,8 @@ from broker.sidecar.answer import Answer, Floats, Output
 Better = Literal["less", "more"]
 Statistic = Callable[[Floats], Floats]
 """Scores (..., n), or (..., n, columns), to numbers (...)."""
+Bounds = Callable[[Floats, Statistic, int], tuple[float, float]]
+"""The 95 % interval of a statistic of scores, by a seed."""
 
 OUTLIER = 0.15
 """|dz| / (1 + z) of an outlier where the set's ``extra["outlier"]`` (n,) says nothing else."""
@@ -36,7 +38,7 @@ BLOCK = 2_000_000
 class Figure:
     """One figure: its value and unit, and whether "less" or "more" is better (of ``bias``, of its magnitude).
 
-    ``statistic`` of ``scores``, one of each record, is the value; drawing records again gives its interval.
+    ``statistic`` of ``scores``, one of each record, is the value; ``bounds`` of the two give its interval.
     """
 
     value: float
@@ -44,10 +46,11 @@ class Figure:
     better: Better
     scores: Floats = field(repr=False)
     statistic: Statistic = field(repr=False)
+    bounds: Bounds = field(repr=False)
 
     def interval(self, seed: int = 0) -> tuple[float, float]:
-        """Return the 95 % bootstrap interval."""
-        return bootstrap(self.scores, self.statistic, seed)
+        """Return the 95 % interval."""
+        return self.bounds(self.scores, self.statistic, seed)
 
 
 Judge = Callable[[Answer, NDArray[Any], Columns], dict[str, Figure]]
@@ -81,6 +84,16 @@ def bootstrap(scores: Floats, statistic: Statistic, seed: int, resamples: int = 
     return float(low), float(high)
 
 
+def band(ranks: Floats, statistic: Statistic, seed: int) -> tuple[float, float]:
+    """Return an interval that holds the true distance of ranks (n,) from uniform in 95 % of cases or more.
+
+    It is as wide as the band that holds the true distribution (Dvoretzky, Kiefer & Wolfowitz; Massart 1990). Drawing
+    records again would not do: it adds to a distance, so that the interval would lie above it.
+    """
+    middle, half = float(statistic(ranks)), sqrt(log(2.0 / 0.05) / (2.0 * len(ranks)))
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
 def photo_z(answer: Answer, truth: NDArray[Any], extra: Columns) -> dict[str, Figure]:
     """Judge redshifts, the first output: scatter, outliers, bias, and the posterior if there is one.
 
@@ -111,7 +124,7 @@ def posteriors(answer: Answer, truth: NDArray[Any], extra: Columns) -> dict[str,
         figures |= {f"{output.name} {name}" if len(outputs) > 1 else name: one for name, one in own.items()}
     if len(outputs) > 1 and all(output.form == "samples" for output in outputs):
         samples = np.stack([output.parts["samples"] for output in outputs], axis=2)
-        figures["tarp"] = figure(posterior.tarp(samples, truth[good], 0), posterior.deviation, "", "less")
+        figures["tarp"] = uniform(posterior.tarp(samples, truth[good], 0))
     return figures | _answered(good)
 
 
@@ -173,7 +186,12 @@ def _bin(low: float, high: float, errors: Floats, outlier: float) -> Bin:
 
 def figure(scores: Floats, statistic: Statistic, unit: str, better: Better) -> Figure:
     """Return the figure that is a statistic of the records' scores (n,)."""
-    return Figure(float(statistic(scores)), unit, better, scores, statistic)
+    return Figure(float(statistic(scores)), unit, better, scores, statistic, bootstrap)
+
+
+def uniform(ranks: Floats) -> Figure:
+    """Return how far ranks (n,), such as `posterior.pit`'s, are from uniform on 0 to 1."""
+    return Figure(float(posterior.deviation(ranks)), "", "less", ranks, posterior.deviation, band)
 
 
 def _calibration(output: Output, truth: Floats) -> dict[str, Figure]:
@@ -182,7 +200,7 @@ def _calibration(output: Output, truth: Floats) -> dict[str, Figure]:
         return {}
     ranks = posterior.pit(output, truth)
     return {
-        "pit": figure(ranks, posterior.deviation, "", "less"),
+        "pit": uniform(ranks),
         "cde_loss": figure(posterior.cde_loss(output, truth), mean, "", "less"),
         "coverage_68_error": figure(ranks, partial(_coverage_error, mass=0.6827), "%", "less"),
         "coverage_90_error": figure(ranks, partial(_coverage_error, mass=0.9), "%", "less"),

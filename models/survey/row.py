@@ -245,7 +245,7 @@ class Finding:
         "less" or "more".
     model, baseline : float
     interval : tuple of float
-        95 % bootstrap interval of the model's figure.
+        95 % interval of the model's figure.
     """
 
     metric: str

@@ -83,10 +83,11 @@ def text(found: Mapping[tuple[str, str], Found]) -> str:
 One line per row and figure, made by `tocsin bench survey x-bench` out of the results in [`survey/`](survey/); each
 result names the command that makes it again. A simulator's variant is judged with the weights that ship, on 5,000
 fresh examples; a real set by five folds, pooled out of fold, with networks trained for each fold. In brackets: 95 %
-bootstrap interval. Speeds are of one thread, model and baseline on the same records of the same run. **Toy**: the
-simulator stands for a physical one that is out of reach; believe the method, not the number. The last column is what
-the papers or the review report, on their data: no figure of a toy is comparable with it. **Given** sets are real, but
-for DC2, which others simulated.
+interval, by drawing records again. `pit` and `tarp` are the largest distance of a posterior's ranks from uniform, with
+an interval (Massart's band) that begins at 0 where chance alone may have made it. Speeds are of one thread, model and
+baseline on the same records of the same run. **Toy**: the simulator stands for a physical one that is out of reach;
+believe the method, not the number. The last column is what the papers or the review report, on their data: no figure of
+a toy is comparable with it. **Given** sets are real, but for DC2, which others simulated.
 
 | row | set | figure | model | baseline | records/s: model, baseline | reported |
 |---|---|---|---|---|---|---|

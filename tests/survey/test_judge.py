@@ -4,6 +4,7 @@ from math import sqrt
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn import metrics
 
 from broker.models.survey import judge
@@ -35,6 +36,14 @@ def test_the_interval_is_as_wide_as_the_mean_is_uncertain() -> None:
     assert high - low == pytest.approx(2 * 1.96 / sqrt(N), rel=0.1)
     assert low < scores.mean() < high
     assert (low, high) == judge.bootstrap(scores, judge.mean, 0, 1000)
+
+
+def test_the_interval_of_a_distance_holds_the_true_one() -> None:
+    distance = stats.beta(1.2, 1.2).cdf(np.linspace(0, 1, 2001)) - np.linspace(0, 1, 2001)
+    for shape, true in ((1.0, 0.0), (1.2, np.abs(distance).max())):
+        draws = [np.random.default_rng(seed).beta(shape, shape, 400) for seed in range(100)]
+        held = [low <= true <= high for low, high in (judge.uniform(ranks).interval() for ranks in draws)]
+        assert np.mean(held) >= 0.95
 
 
 def test_photo_z_figures_of_planted_errors() -> None:

@@ -88,7 +88,7 @@ def _figures(output: Output, truth: Floats, exact: Output) -> dict[str, Figure]:
     """Return how far the ranks are from uniform, and the CDE loss that the true posterior does not have."""
     above = posterior.cde_loss(output, truth) - posterior.cde_loss(exact, truth)
     return {
-        "PIT deviation": judge.figure(posterior.pit(output, truth), posterior.deviation, "", "less"),
+        "PIT deviation": judge.uniform(posterior.pit(output, truth)),
         "CDE loss above the truth's": judge.figure(above, judge.mean, "", "less"),
     }
 
@@ -99,10 +99,7 @@ def _joint(seed: int) -> Finding:
     samples = np.stack([output.parts["samples"] for output in fitted(JOINT, 2, seed, test)], axis=2)
     apart = samples.copy()
     np.random.default_rng(seed).shuffle(apart[:, :, 1], axis=1)
-    ours, theirs = (
-        judge.figure(posterior.tarp(drawn, test.truth, seed), posterior.deviation, "", "less")
-        for drawn in (samples, apart)
-    )
+    ours, theirs = (judge.uniform(posterior.tarp(drawn, test.truth, seed)) for drawn in (samples, apart))
     return _finding("TARP deviation, joint flow", ours, theirs)
 
 

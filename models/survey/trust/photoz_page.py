@@ -22,11 +22,12 @@ def page(lines: list[Line], said: str, command: str) -> str:
 
 {said}
 
-Made by `{command}`. Errors are dz / (1 + z); outliers are beyond 0.15, of sdss-mgs beyond 0.05. `pit` is the mean
-deviation of the posterior's ranks from flat, `cde_loss` the conditional density loss (less is better), and
-`coverage_68_error` how far the central 68 % interval is from holding 68 %. In brackets: 95 % bootstrap interval. Speeds
-are of one thread, all in one run; training on simulated galaxies is loading the weights that ship. Methods without
-posteriors have no figures of them.
+Made by `{command}`. Errors are dz / (1 + z); outliers are beyond 0.15, of sdss-mgs beyond 0.05. `pit` is the largest
+distance of the posterior's ranks from uniform, `cde_loss` the conditional density loss (less is better), and
+`coverage_68_error` how far the central 68 % interval is from holding 68 %. In brackets: 95 % interval, by drawing
+records again; of `pit` Massart's band, which begins at 0 where chance alone may have made it. Speeds are of one thread,
+all in one run; training on simulated galaxies is loading the weights that ship. Methods without posteriors have no
+figures of them.
 
 ![PIT histograms and bias](pz-bench.svg)
 {sets}"""
