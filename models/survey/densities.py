@@ -47,7 +47,7 @@ def grid_cdf(grid: Floats, pdf: Floats, x: Floats) -> Floats:
 
 
 def grid_quantiles(grid: Floats, pdf: Floats, levels: Floats) -> Floats:
-    """Return quantiles (n, q) at levels (q,)."""
+    """Return quantiles (n, q) at levels (q,); NaN of what is NaN."""
     below = _below(grid, pdf)
     at = np.stack([np.sum(below[:, 1:-1] < level, axis=1) for level in levels], axis=1)
     left, right = _ends(pdf, at)
@@ -57,6 +57,7 @@ def grid_quantiles(grid: Floats, pdf: Floats, levels: Floats) -> Floats:
     root = left + np.sqrt(np.maximum(left**2 + 2 * (right - left) * wanted, 0.0))
     inside = np.where(root > 0, 2 * wanted / np.where(root > 0, root, 1.0), 0.0)
     found: Floats = (grid[at] + width * np.clip(inside, 0.0, 1.0)).astype(pdf.dtype)
+    found[np.isnan(below[:, -1])] = np.nan
     return found
 
 
@@ -76,13 +77,15 @@ def grid_moments(grid: Floats, pdf: Floats) -> tuple[Floats, Floats]:
 def grid_mode(grid: Floats, pdf: Floats) -> Floats:
     """Return where the density is highest (n,): the top of the parabola through the highest point and its neighbours.
 
-    The two outermost points of either end are no candidates: the ends need not be as far apart as the others.
+    The two outermost points of either end are no candidates: the ends need not be as far apart as the others. NaN of
+    what is NaN.
     """
     top = np.argmax(pdf[:, 2:-2], axis=1)[:, None] + 2
     left, middle, right = (np.take_along_axis(pdf, top + i, axis=1)[:, 0] for i in (-1, 0, 1))
     bend = left - 2 * middle + right
     shift = np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, -1.0), 0.0)
     found: Floats = (grid[top[:, 0]] + np.clip(shift, -0.5, 0.5) * (grid[3] - grid[2])).astype(pdf.dtype)
+    found[np.isnan(middle)] = np.nan
     return found
 
 

@@ -157,6 +157,21 @@ def test_the_deviation_is_scipys_statistic() -> None:
     np.testing.assert_allclose(posterior.deviation(ranks), expected)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_nan_stays_nan_and_its_neighbours_are_unhurt(form: str) -> None:
+    mean, levels = MEAN.copy(), np.array([0.05, 0.5, 0.95])
+    mean[3] = np.nan
+    said, right = output(form, mean), output(form)
+    others = np.arange(N) != 3
+    for found, expected in (
+        (posterior.quantiles(said, levels), posterior.quantiles(right, levels)),
+        (posterior.mode(said), posterior.mode(right)),
+        (posterior.moments(said)[0], posterior.moments(right)[0]),
+    ):
+        assert np.isnan(found[3]).all()
+        np.testing.assert_array_equal(found[others], expected[others])
+
+
 def test_no_records_give_no_numbers() -> None:
     for form in FORMS:
         nobody = output(form, np.empty(0), np.empty(0))
