@@ -2,7 +2,7 @@
 
 A quantity ``z`` has ``z`` and ``z_err`` (1 sigma), where there is a posterior ``z_q05`` to ``z_q95``, of classes
 ``p_<label>`` instead of errors; then ``out_of_domain`` and ``reason``. Where several rows of the survey models answer,
-each column ends with its row's id. A missing number is null.
+each column ends with its row's id, and with the variant where one row answers by several. A missing number is null.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import fastavro
 import numpy as np
 
 from broker.core.schemas import OwnSchema
-from broker.sidecar.answer import Floats, Output
+from broker.sidecar.answer import Floats, Output, Provenance
 from broker.sidecar.write import Said, said_in
 
 LEVELS = np.array([0.05, 0.16, 0.5, 0.84, 0.95])
@@ -32,7 +32,7 @@ class FlatResults:
     Parameters
     ----------
     rows : sequence of str
-        Ids of the rows that answer.
+        Names of the rows that answer, such as ``pz-mdn`` or ``pz-mdn@dc2``.
     quantiles : callable
         Of an output with a posterior, at some levels (l,): (n, l).
     threads : int
@@ -60,9 +60,16 @@ class FlatResults:
         n = len(result["records"])
         columns: Columns = {"id": result["records"], **_constant(_about(result), n)}
         for said in said_in(result):
-            suffix = f"_{said.provenance.row.replace('-', '_')}" if len(self.rows) > 1 else ""
+            suffix = self._suffix(said.provenance)
             columns |= {name + suffix: values for name, values in self._answer(said).items()}
         return columns
+
+    def _suffix(self, origin: Provenance) -> str:
+        """Return what the names of a row's columns end with, so that no other's are the same."""
+        if len(self.rows) == 1:
+            return ""
+        alike = [name for name in self.rows if name.partition("@")[0] == origin.row]
+        return "_" + (origin.row if len(alike) < 2 else f"{origin.row}_{origin.variant}").replace("-", "_")
 
     def _answer(self, said: Said) -> Columns:
         import pyarrow as pa

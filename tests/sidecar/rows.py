@@ -22,6 +22,7 @@ class Colour:
     """Says the colour g - r: as a mixture ``colour``, and as classes ``blue`` and ``red``."""
 
     row: str = "colour"
+    variant: str = "sim"
     trunk: str = "difference"
     kind: Kind = Kind.CATALOG
     inputs: tuple[Input, ...] = INPUTS
@@ -31,7 +32,7 @@ class Colour:
 
     @property
     def provenance(self) -> Provenance:
-        return Provenance(self.row, "sim", "1", "ab" * 32, "colours", "1.0", toy=True)
+        return Provenance(self.row, self.variant, "1", "ab" * 32, "colours", "1.0", toy=True)
 
     def embed(self, products: list[Product]) -> Embedded:
         if self.fails_at and any(self.fails_at in product.records for product in products):

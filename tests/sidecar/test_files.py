@@ -140,6 +140,16 @@ def test_rows_of_several_models_have_columns_of_their_own(tmp_path: Path) -> Non
     assert "colour" not in names
 
 
+def test_two_variants_of_one_row_have_columns_of_their_own(tmp_path: Path) -> None:
+    path, out, names = tmp_path / "galaxies.csv", tmp_path / "out", ["colour", "colour@sdss-mgs", "other"]
+    as_text(path, columns())
+    models = [Colour(), Colour(variant="sdss-mgs"), Colour("other")]
+    products.to_directory(names, models, [path], out, Settings(), Plan(block=BLOCK), "parquet")
+    table = pq.read_table(out / "results")
+    assert {"colour_colour_sim", "colour_colour_sdss_mgs", "colour_other"} <= set(table.column_names)
+    assert set(table["model_colour_sim"].to_pylist()) == {"colour@sim/1/" + "ab" * 8}
+
+
 def good(first: int, records: int = 2) -> bytes:
     return product_message(galaxies(first, records))
 
