@@ -17,6 +17,8 @@ from broker.core.topics import Topics
 if TYPE_CHECKING:
     from broker.core.outcomes import Step
     from broker.decode import Decoder, SchemaStore
+    from broker.decode import Registry as SchemaRegistry
+    from broker.decode.schemas import Ids
     from broker.deliver.files import Parquet
     from broker.deliver.parquet import Flat
     from broker.deliver.registry import Registry
@@ -40,12 +42,29 @@ def batch_of(packets: list[FilePacket]) -> PacketBatch:
 
 def store(settings: Settings) -> SchemaStore:
     """Return the configured sources of the surveys' schemas."""
-    from broker.decode import Registry, SchemaStore
+    from broker.decode import SchemaStore
+
+    url = settings.registry.survey_url
+    return SchemaStore(_registry(url, settings) if url else None, settings.run.cache_dir / "schemas")
+
+
+def product_ids(settings: Settings) -> Ids:
+    """Return the writer schemas of products on topics, by wire id: our registry's where we have one."""
+    from broker.decode import SchemaStore
+    from broker.sidecar.framing import Installed
+
+    url = settings.registry.output_url
+    if url is None:
+        return Installed()
+    return SchemaStore(_registry(url, settings), settings.run.cache_dir / "schemas", package=False)
+
+
+def _registry(url: str, settings: Settings) -> SchemaRegistry:
+    from broker.decode import Registry
 
     chosen = settings.registry
     auth = (chosen.username, chosen.password.get_secret_value()) if chosen.username and chosen.password else None
-    registry = Registry(chosen.survey_url, auth) if chosen.survey_url else None
-    return SchemaStore(registry, settings.run.cache_dir / "schemas")
+    return Registry(url, auth)
 
 
 def decoder(settings: Settings) -> Decoder:

@@ -192,7 +192,8 @@ def _retry(
     from broker.deliver.types import Sink
 
     topics, metrics, stop = Topics(settings.output.prefix), Recorded(), threading.Event()
-    work = products.work(rows, settings, metrics) if rows else assemble.work(settings, metrics)
+    files = isinstance(outputs, DirectoryOutputs)
+    work = products.work(rows, settings, metrics, files=files) if rows else assemble.work(settings, metrics)
     primary, kafka = work.primary, settings.kafka.librdkafka()
     sink: Sink
     notes: Notes

@@ -70,19 +70,21 @@ def load(names: Sequence[str], settings: Settings) -> list[Model]:
     return [serve.load(name, settings.sidecar.weights, threads=1) for name in names]
 
 
-def step(models: Sequence[Model], settings: Settings, metrics: Metrics, where: Topics) -> Sidecar:
-    """Return what the delivery loop runs."""
+def step(models: Sequence[Model], settings: Settings, metrics: Metrics, where: Topics, *, files: bool) -> Sidecar:
+    """Return what the delivery loop runs. Wire ids in files are our own: a registry's belong to topics."""
     from broker.sidecar.fetch import Fetch
+    from broker.sidecar.framing import Installed
     from broker.sidecar.step import Sidecar
 
+    ids = Installed() if files else assemble.product_ids(settings)
     fetch, threads = Fetch(settings.sidecar.uri_prefixes), settings.sidecar.threads
-    return Sidecar(models, where, metrics, __version__, assemble.now_ms, fetch, threads)
+    return Sidecar(models, where, metrics, __version__, assemble.now_ms, fetch, ids, threads)
 
 
-def work(names: Sequence[str], settings: Settings, metrics: Metrics) -> Work:
+def work(names: Sequence[str], settings: Settings, metrics: Metrics, *, files: bool = False) -> Work:
     """Return the step of a sidecar that publishes under the configured prefix, and what comes of it."""
     where = Topics(settings.output.prefix)
-    made = step(load(names, settings), settings, metrics, where)
+    made = step(load(names, settings), settings, metrics, where, files=files)
     return Work(made, frozenset({where.results}), "result", lambda: flat(names, settings), bounds(settings))
 
 
@@ -150,7 +152,7 @@ def _deliver(
 
     most = min(max(1, BATCH_ROWS // inputs.plan.block), settings.batch.max_alerts)
     of_blocks = Bounds(max_alerts=most, max_bytes=BATCH_BYTES, max_wait_s=5.0)
-    made, primary = step(models, settings, metrics, where), frozenset({where.results})
+    made, primary = step(models, settings, metrics, where, files=True), frozenset({where.results})
     view = live.Watched(made, primary, inputs.total, Console(stderr=True), inputs.what, tabled=False)
     allowed = of_blocks if inputs.catalogues else bounds(settings)
     return live.deliver(source, view, sink, settings, metrics, bounds=allowed, notes=notes)

@@ -88,7 +88,9 @@ class Registry(_Section):
     """Schema registries: the survey's, to read; ours, to write."""
 
     survey_url: str | None = Field(None, description="The survey's registry, Confluent API.")
-    output_url: str | None = Field(None, description="Where our schemas are registered, Confluent API.")
+    output_url: str | None = Field(
+        None, description="Where our schemas are registered, and those of products that others send, Confluent API."
+    )
     username: str | None = Field(None, description="Basic-auth user name.")
     password: SecretStr | None = Field(None, description="Basic-auth password.")
 

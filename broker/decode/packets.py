@@ -16,7 +16,7 @@ from broker.decode.compile import Program, compile_program
 from broker.decode.decoder import WRONG, Bodies, run
 from broker.decode.fields import Column, Kind, Projection, Tables
 from broker.decode.limits import Limits, Reject
-from broker.decode.schemas import SchemaStore
+from broker.decode.schemas import Ids, SchemaStore
 from broker.decode.tree import Node, Tree
 
 NOTHING = Projection("any", (), (), 1)
@@ -64,7 +64,7 @@ def stamps(packet: bytes, schemas: SchemaStore, limits: Limits | None = None) ->
     return {path.split(".")[0]: body[start : start + size] for path, (start, size) in spans.items() if start >= 0}
 
 
-def body_of(packet: bytes, schemas: SchemaStore, limits: Limits) -> tuple[bytes, bytes]:
+def body_of(packet: bytes, schemas: Ids, limits: Limits) -> tuple[bytes, bytes]:
     """Return a packet's writer schema and its body, decompressed.
 
     Raises

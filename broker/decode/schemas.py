@@ -22,7 +22,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from broker.core.errors import Wait
 from broker.core.reasons import Dead
@@ -142,6 +142,13 @@ class DiskCache:
     def ids(self) -> list[int]:
         """Return the ids at hand, in order."""
         return sorted(int(path.stem) for path in self.folder.glob("*.avsc") if path.stem.isdigit())
+
+
+class Ids(Protocol):
+    """Writer schemas by wire id: `SchemaStore`, or our own installed ones."""
+
+    def get(self, schema_id: int) -> bytes:
+        """Return a schema as JSON, see `SchemaStore.get`."""
 
 
 class SchemaStore:

@@ -14,9 +14,7 @@ from broker.core.batch import FilePacket
 from broker.core.errors import TocsinError
 from broker.sidecar import tables
 from broker.sidecar.answer import Model
-from broker.sidecar.framing import MESSAGE_BYTES
-from broker.sidecar.product import Array, Input, Kind, Product
-from broker.sidecar.read import ID_LENGTH
+from broker.sidecar.product import ID_LENGTH, MESSAGE_BYTES, Array, Input, Kind, Product
 from broker.sidecar.write import product_message
 
 ID = "id"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from broker.core.errors import TocsinError, Wait
 from broker.core.reasons import Dead
-from broker.sidecar.framing import Reject
+from broker.decode.limits import Reject
 
 SHOWN = 256
 

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 LARGEST = 512
 """Of an axis of any size, such as an image's: a batch is as large as its largest image."""
+MESSAGE_BYTES, RECORDS, ID_LENGTH = 8 * 2**20, 100_000, 256
+"""Of a product: bytes as a message, decompressed (what our topics take); records; characters of an id."""
 
 
 class Kind(StrEnum):

@@ -16,21 +16,24 @@ from numpy.typing import NDArray
 from broker.core.batch import PacketBatch
 from broker.core.outcomes import DeadLetter
 from broker.core.reasons import Dead
+from broker.decode.limits import Reject
+from broker.decode.schemas import Ids
 from broker.sidecar.fetch import Fetch
-from broker.sidecar.framing import ARRAYS, Reject, record
-from broker.sidecar.product import Array, Kind, Product
+from broker.sidecar.framing import Installed, record
+from broker.sidecar.product import ID_LENGTH, Array, Kind, Product
 
 STAGE = "product"
-RECORDS, AXES, BANDS = 100_000, 8, 64
+ARRAYS, AXES, BANDS = 256, 8, 64
 PRODUCT_BYTES = 64_000_000
 """Of all arrays of a product together, those that lie elsewhere too."""
-ID_LENGTH, NAME_LENGTH = 256, 64
+NAME_LENGTH = 64
 KINDS = tuple(str(kind) for kind in Kind)
+OURS = Installed()
 DTYPES = {name: np.dtype(name) for name in ("<f4", "<f8", "<i2", "<i4", "<i8", "|u1")}
 
 
 def products(
-    batch: PacketBatch, fetch: Fetch, most: int = 2 * PRODUCT_BYTES
+    batch: PacketBatch, fetch: Fetch, ids: Ids = OURS, most: int = 2 * PRODUCT_BYTES
 ) -> Iterator[tuple[dict[int, Product], list[DeadLetter]]]:
     """Yield the products of a batch by row, and a dead letter for every other row: all at once, or in stretches.
 
@@ -38,20 +41,22 @@ def products(
 
     Parameters
     ----------
+    ids : Ids
+        Writer schemas by wire id.
     most : int
         Bytes of arrays that end a stretch.
 
     Raises
     ------
     broker.core.errors.Wait
-        What holds an array that lies elsewhere does not answer.
+        What holds an array that lies elsewhere, or the schema registry, does not answer.
     """
     found: dict[int, Product] = {}
     dead: list[DeadLetter] = []
     size = 0
     for row, packet in enumerate(batch.values):
         try:
-            made = found[row] = product(packet, fetch)
+            made = found[row] = product(packet, fetch, ids)
         except Reject as error:
             dead.append(DeadLetter(row, STAGE, error.reason, str(error)))
             continue
@@ -62,7 +67,7 @@ def products(
     yield found, dead
 
 
-def product(packet: bytes, fetch: Fetch) -> Product:
+def product(packet: bytes, fetch: Fetch, ids: Ids = OURS) -> Product:
     """Return the product in a packet.
 
     Raises
@@ -72,9 +77,8 @@ def product(packet: bytes, fetch: Fetch) -> Product:
     broker.core.errors.Wait
         See `products`.
     """
-    found = record(packet)
+    found = record(packet, ids)
     records = found["records"]
-    _bound("records", len(records), RECORDS)
     _bound("arrays", len(found["arrays"]), ARRAYS)
     _bound("bands", len(found["bands"]), BANDS)
     if not records:

@@ -21,6 +21,7 @@ from broker.core.metrics import Metrics
 from broker.core.outcomes import DeadLetter, Outcomes, Record
 from broker.core.reasons import Dead, Outcome
 from broker.core.topics import Topics
+from broker.decode.schemas import Ids
 from broker.sidecar import read, write
 from broker.sidecar.answer import Model
 from broker.sidecar.fetch import Fetch
@@ -78,6 +79,8 @@ class Sidecar:
         Unix ms UTC, for the results' publish time.
     fetch : callable
         Reads arrays that lie elsewhere.
+    ids : Ids
+        Writer schemas of products by wire id.
     threads : int
         That answer: the rows' networks leave the interpreter to others.
     stretch_bytes : int
@@ -92,6 +95,7 @@ class Sidecar:
     version: str
     clock_ms: Callable[[], int]
     fetch: Fetch = field(default_factory=Fetch)
+    ids: Ids = read.OURS
     threads: int = 1
     stretch_bytes: int = 2 * read.PRODUCT_BYTES
     timer: Callable[[], float] = time.perf_counter
@@ -104,9 +108,9 @@ class Sidecar:
         Raises
         ------
         broker.core.errors.Wait
-            What holds an array that lies elsewhere does not answer.
+            What holds an array that lies elsewhere, or the schema registry, does not answer.
         """
-        made, stretches = _Made(batch), read.products(batch, self.fetch, self.stretch_bytes)
+        made, stretches = _Made(batch), read.products(batch, self.fetch, self.ids, self.stretch_bytes)
         while (stretch := self._next(stretches)) is not None:
             products, dead = stretch
             kinds = {product.kind for product in products.values()}

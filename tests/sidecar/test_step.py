@@ -81,7 +81,7 @@ def test_what_is_decoded_is_what_the_row_said_to_the_bit_of_float32() -> None:
 
 
 def test_rows_share_a_trunk_or_have_their_own() -> None:
-    models = Colour("a", "one"), Colour("b", "two"), Colour("c", "one")
+    models = Colour("a", trunk="one"), Colour("b", trunk="two"), Colour("c", trunk="one")
     found = results(sidecar(*models)(packets(galaxies(0, 5))))[0]
     assert [model.forward for model in models] == [[5], [5], []]
     assert [answer["row"] for answer in found["answers"]] == ["a", "b", "c"]
