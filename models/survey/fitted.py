@@ -37,9 +37,14 @@ class Trunks:
     domain: dict[str, NDArray[Any]]
 
     def embed(self, row: Row, table: Table) -> Embedded:
-        """Return what the trunks make of a table of the row's inputs."""
-        prepared = row.trunk.prepare(table.columns, row.inputs)
-        features = [through(network, prepared) for network in self.networks]
+        """Return what the trunks make of a table of the row's inputs, `CHUNK` records at a time."""
+        parts: list[list[Floats]] = [[] for _ in self.networks]
+        for start in range(0, max(len(table), 1), CHUNK):
+            some = {name: column[start : start + CHUNK] for name, column in table.columns.items()}
+            prepared = row.trunk.prepare(some, row.inputs)
+            for own, network in zip(parts, self.networks, strict=True):
+                own.append(through(network, prepared))
+        features = [np.concatenate(own) for own in parts]
         rank = domain.rank(self.domain, features[0]) if len(table) else np.empty(0)
         answered = np.array(table.reason, dtype=object) == ""
         return Embedded(features, np.where(answered, rank, np.nan), table.reason)
