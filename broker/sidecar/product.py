@@ -20,6 +20,8 @@ LARGEST = 512
 MESSAGE_BYTES, RECORDS, ID_LENGTH = 8 * 2**20, 100_000, 256
 """Of a product: bytes as a message, decompressed (what our topics take); records; characters of an id."""
 
+_LARGEST_NUMBER = float(np.finfo(np.float32).max)
+
 
 class Kind(StrEnum):
     """What a product is; the last part of its topic's name."""
@@ -114,7 +116,7 @@ class NoAnswer(StrEnum):
     MISSING_INPUT = "missing_input"  # an array that the row requires, or too many of those it may do without
     WRONG_UNIT = "wrong_unit"
     WRONG_SHAPE = "wrong_shape"
-    NOT_FINITE = "not_finite"  # a required value
+    NOT_FINITE = "not_finite"  # a required value, or beyond 3e38
     BAD_FIT = "bad_fit"  # the network gave a number that is not finite
     OTHER_KIND = "other_kind"  # the row reads another kind of product
 
@@ -180,7 +182,10 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
 
 
 def _column(products: Sequence[Product], wanted: Input) -> NDArray[Any]:
-    """Return the input's values (N, ...); NaN for products that lack it or have it otherwise."""
+    """Return the input's values (N, ...); NaN for products that lack it or have it otherwise.
+
+    Numbers that the networks' float32 cannot hold are NaN, too.
+    """
     parts = [_part(product, wanted) for product in products]
     sizes = [part.shape[1:] for part in parts if part is not None] or [tuple(max(size, 1) for size in wanted.shape)]
     shape = tuple(int(size) for size in np.max(sizes, axis=0))
@@ -188,7 +193,9 @@ def _column(products: Sequence[Product], wanted: Input) -> NDArray[Any]:
         np.full((len(product), *shape), np.nan) if part is None else _amid(part, shape)
         for product, part in zip(products, parts, strict=True)
     ]
-    return np.concatenate(filled) if filled else np.empty((0, *shape))
+    values = np.concatenate(filled) if filled else np.empty((0, *shape))
+    values[np.abs(values) > _LARGEST_NUMBER] = np.nan
+    return values
 
 
 def _amid(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:

@@ -312,6 +312,15 @@ def test_absurd_numbers_end_in_an_answer_or_a_reason(name: str) -> None:
             assert np.array_equal(np.isfinite(output.value), [why == "" for why in answer.reason])
 
 
+@every_model
+def test_a_number_that_float32_cannot_hold_is_none(name: str) -> None:
+    row, made = row_of(name), columns(row_of(name))
+    for wanted in row.inputs:
+        absurd: Change = {wanted.name: Array(wanted.unit, np.full(made[wanted.name].shape, -1e39))}
+        if wanted.required:
+            assert ask(name, product(row, absurd)).reason == ["not_finite"] * N
+
+
 def _assert_silent(answer: Answer) -> None:
     """Check that a record with a reason has no number."""
     silent = np.array([why != "" for why in answer.reason])
