@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tocsin.sidecar")
 RUN = "run"
+PATIENCE_MS = 3_600_000
 
 
 class _Rows(click.Group):
@@ -176,7 +177,7 @@ def service(
     """Load the rows and deliver until ``stop``."""
     primary = frozenset({Topics(settings.output.prefix).results})
     return deliver(
-        settings,
+        patient(settings),
         metrics,
         stop,
         tell_ready,
@@ -184,6 +185,16 @@ def service(
         primary,
         products.bounds(settings),
     )
+
+
+def patient(settings: Settings) -> Settings:
+    """Return settings by which a group waits for a member that answers a large batch, if nothing else is configured.
+
+    A thousand records a second, as some rows answer, are ten minutes a batch; thrown out in the middle, a member would
+    begin it again for ever. That a process is dead is seen by its session all the same.
+    """
+    kafka = settings.kafka.model_copy(update={"client": {"max.poll.interval.ms": PATIENCE_MS, **settings.kafka.client}})
+    return settings.model_copy(update={"kafka": kafka})
 
 
 @sidecar.command("list")

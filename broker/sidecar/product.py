@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LARGEST = 512
-"""Of an axis of any size, such as an image's: a batch is as large as its largest image."""
+SMALLEST, LARGEST = 8, 512
+"""Of an axis of any size, such as an image's: a table is as large as its largest image, and a message of a hundred
+thousand single pixels would be a quarter of an hour's work."""
 MESSAGE_BYTES, RECORDS, ID_LENGTH = 8 * 2**20, 100_000, 256
 """Of a product: bytes as a message, decompressed (what our topics take); records; characters of an id."""
 
@@ -99,7 +100,7 @@ class Input:
     name, unit : str
         As in `Array`.
     shape : tuple of int
-        Per record: () for a number, (bands, height, width) for images; -1 takes any size up to `LARGEST`.
+        Per record: () for a number, (bands, height, width) for images; -1 takes any size from `SMALLEST` to `LARGEST`.
     required : bool
         Without it a record gets no answer. What is not required may be missing, or NaN: the network has a mask.
     """
@@ -178,7 +179,7 @@ def _refused(product: Product, inputs: Sequence[Input]) -> str:
 def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     if len(shape) != len(wanted):
         return False
-    return all(s == w or (w == -1 and s <= LARGEST) for s, w in zip(shape, wanted, strict=True))
+    return all(s == w or (w == -1 and SMALLEST <= s <= LARGEST) for s, w in zip(shape, wanted, strict=True))
 
 
 def _column(products: Sequence[Product], wanted: Input) -> NDArray[Any]:

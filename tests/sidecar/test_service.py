@@ -19,8 +19,11 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
+from broker.cli import sidecar
 from broker.cli.main import tocsin
 from broker.core import schemas
+from broker.core.config import Settings
+from broker.deliver import librdkafka
 from broker.sidecar.product import Array, Kind, Product
 from broker.sidecar.write import product_message
 from tests.conftest import RealKafka
@@ -149,6 +152,15 @@ def test_a_sidecar_on_kafka_and_the_commands_around_it(far: Path, kafka: RealKaf
     assert "2 dead letters retried: 1 scored, 1 dead again" in retry.output, retry.output
     again = json.loads(call("ledger", "kafka", "--topics", prefix, "--json", **where).output)
     assert (again["balanced"], again["scored"], again["retried"]) == (True, 61, 2)
+
+
+def test_a_group_waits_for_a_large_batch_unless_told_otherwise() -> None:
+    key = "max.poll.interval.ms"
+    patient = librdkafka.consumer(sidecar.patient(Settings()).kafka.librdkafka(), "g")
+    assert patient[key] == sidecar.PATIENCE_MS > librdkafka.consumer({}, "g")[key]
+    told = Settings.model_validate({"kafka": {"client": {key: 5000, "a": "b"}, "brokers": "here:1"}})
+    found = sidecar.patient(told).kafka.librdkafka()
+    assert (found[key], found["a"], found["bootstrap.servers"]) == (5000, "b", "here:1")
 
 
 def running(far: Path, folder: Path, where: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -128,8 +128,9 @@ def test_a_hole_in_an_image_is_a_reason_and_not_a_guess() -> None:
     holed[1, 0, 5, 5] = np.nan
     product = Product("p", Kind.CUTOUT, ["a", "b", "c"], {"image": Array("", holed)})
     assert collect([product], (IMAGE,)).reason == ["", "not_finite", ""]
-    wide = Product("w", Kind.CUTOUT, ["a"], {"image": Array("", np.zeros((1, 1, 600, 8)))})
-    assert collect([wide], (IMAGE,)).reason == ["wrong_shape"]
+    for shape in ((600, 8), (8, 7)):
+        odd = Product("w", Kind.CUTOUT, ["a"], {"image": Array("", np.zeros((1, 1, *shape)))})
+        assert collect([odd], (IMAGE,)).reason == ["wrong_shape"]
 
 
 def test_shapes_of_known_sources() -> None:

@@ -41,9 +41,9 @@ def assert_same(whole: Embedded, parts: list[Embedded]) -> None:
 
 def test_a_large_image_beside_many_small_ones_makes_none_of_them_large(monkeypatch: pytest.MonkeyPatch) -> None:
     products = [
-        images("small", 80, 3, 3),
-        images("tall", 1, 512, 1),
-        images("wide", 1, 1, 512),
+        images("small", 80, 9, 8),
+        images("tall", 1, 512, 8),
+        images("wide", 1, 8, 512),
         images("it", 2, 64, 64),
     ]
     products.append(Product("none", Kind.CUTOUT, ["a", "b"], {}))
