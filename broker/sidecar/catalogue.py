@@ -15,6 +15,7 @@ from broker.core.errors import TocsinError
 from broker.sidecar import tables
 from broker.sidecar.answer import Model
 from broker.sidecar.product import ID_LENGTH, MESSAGE_BYTES, Array, Input, Kind, Product
+from broker.sidecar.step import RESULT_BYTES, bytes_of_record
 from broker.sidecar.write import product_message
 
 ID = "id"
@@ -112,6 +113,7 @@ def match(path: Path, models: Sequence[Model], plan: Plan) -> Matched:
             f"{path} has no column {', '.join(short)}; name it with --column {short[0]}=COLUMN. It has: {has}"
         )
     _check_size(known, plan)
+    _check_answers(models, plan)
     assumed = [column for one, column, _ in known if one.unit and there[column] is None]
     record_id = plan.record_id or (ID if ID in there else None)
     return Matched(path, form, known, record_id, assumed, sorted(lacking))
@@ -159,6 +161,13 @@ def _check_size(columns: list[tuple[Input, str, float]], plan: Plan) -> None:
     if plan.block * bytes_of_row > MESSAGE_BYTES:
         most = MESSAGE_BYTES // bytes_of_row
         raise TocsinError(f"--block {plan.block} is too much for {len(columns)} columns: at most {most}")
+
+
+def _check_answers(models: Sequence[Model], plan: Plan) -> None:
+    """Refuse blocks whose results might be too long."""
+    most = RESULT_BYTES // (ID_LENGTH // 4 + bytes_of_record(models, Kind.CATALOG))
+    if plan.block > most:
+        raise TocsinError(f"--block {plan.block} is too much for what is answered: at most {most}")
 
 
 def _column(name: str, plan: Plan, there: dict[str, str | None]) -> str:

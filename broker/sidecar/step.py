@@ -101,6 +101,7 @@ class Sidecar:
     timer: Callable[[], float] = time.perf_counter
     _ended: Counter[tuple[str, str]] = field(default_factory=Counter)  # records by row and reason
     _answered: PacketBatch | None = None  # what that is of
+    _most: dict[Kind, int] = field(default_factory=dict)  # records of a product
 
     def __call__(self, batch: PacketBatch) -> Outcomes:
         """Return one outcome per product of ``batch``.
@@ -112,7 +113,7 @@ class Sidecar:
         """
         made, stretches = _Made(batch), read.products(batch, self.fetch, self.ids, self.stretch_bytes)
         while (stretch := self._next(stretches)) is not None:
-            products, dead = stretch
+            products, dead = self._without_long(*stretch)
             kinds = {product.kind for product in products.values()}
             with self._timed("rows"):
                 answers = {
@@ -140,6 +141,14 @@ class Sidecar:
             log.warning("dead letter: %s", letter.text, extra={**place, **found})
         if len(outcomes.dead) > LOGGED:
             log.warning("%d more dead letters in this batch", len(outcomes.dead) - LOGGED)
+
+    def _without_long(self, products: dict[int, Product], dead: list[DeadLetter]) -> Stretch:
+        """Bury products whose results no topic takes, before they are answered."""
+        for kind in {product.kind for product in products.values()} - self._most.keys():
+            self._most[kind] = RESULT_BYTES // bytes_of_record(self.models, kind)
+        long = {row: len(p) for row, p in products.items() if len(p) > self._most[p.kind]}
+        kept = {row: product for row, product in products.items() if row not in long}
+        return kept, dead + [_too_long(row, f"of {n:,} records") for row, n in long.items()]
 
     def _answers(self, kind: Kind, products: list[Product]) -> Iterator[Answers]:
         """Return what gives the answers of all rows to each product; each thread takes its share of the products."""
@@ -198,8 +207,7 @@ class Sidecar:
         schema, context = schemas.latest("result"), Context(_source(batch, row), batch.ingest_ms, now, self.version)
         value = schema.encode(write.result(product, answers, _why_unscored(answers), context))
         if len(value) > RESULT_BYTES:
-            text = f"the result has {len(value):,} bytes, more than {RESULT_BYTES:,}: send fewer records a product"
-            return DeadLetter(row, "result", Dead.BOUND_EXCEEDED, text)
+            return _too_long(row, f"of {len(value):,} bytes")
         key = (product.object_id or product.product_id).encode()
         return Record(row, self.topics.results, key, value, schema.headers)
 
@@ -208,6 +216,12 @@ class Sidecar:
         began = self.timer()
         yield
         self.metrics.observe("stage_seconds", self.timer() - began, stage=stage)
+
+
+def bytes_of_record(models: Sequence[Model], kind: Kind) -> int:
+    """Return how long a record's share of a result is at least, without its id [bytes]."""
+    asked = [model for model in models if model.kind == kind]
+    return 1 + sum(write.bytes_of_record(model.answer(model.embed([]))) for model in asked)
 
 
 def _shares(products: list[Product], threads: int) -> list[list[Product]]:
@@ -240,6 +254,11 @@ def _why_unscored(answers: Answers) -> str:
 def _reasons(answer: dict[str, Any], records: int) -> dict[str, int]:
     """Return how many records have which reason, '' for an answer."""
     return Counter(answer["reasons"]) if answer["reasons"] else {"": records}
+
+
+def _too_long(row: int, how: str) -> DeadLetter:
+    text = f"the result {how} is more than {RESULT_BYTES:,} bytes: send fewer records a product"
+    return DeadLetter(row, "result", Dead.BOUND_EXCEEDED, text)
 
 
 def _source(batch: PacketBatch, row: int) -> tuple[str, int, int, int]:

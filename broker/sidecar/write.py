@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import isnan
+from math import isnan, prod
 from typing import Any
 
 import numpy as np
@@ -199,6 +199,13 @@ def _rows(values: Floats, records: int) -> Bytes:
     data = memoryview(np.ascontiguousarray(values, "<f4").tobytes())
     width = len(data) // records if records else 0
     return lambda begin, end: bytes(data[begin * width : end * width])
+
+
+def bytes_of_record(nothing: Answer) -> int:
+    """Return how many bytes a record's share of a result is at least, given an answer to no records."""
+    parts = [part for output in nothing.outputs for name, part in output.parts.items() if name != SHARED]
+    numbers = 1 + 2 * len(nothing.outputs) + sum(prod(part.shape[1:]) for part in parts)
+    return 4 * numbers
 
 
 def said_in(record: dict[str, Any]) -> list[Said]:

@@ -28,7 +28,7 @@ class Colour:
     inputs: tuple[Input, ...] = INPUTS
     fails_at: str = ""
     forward: list[int] = field(default_factory=list)
-    """Records of each forward pass."""
+    """Records of each forward pass, but for those that ask what an answer looks like."""
 
     @property
     def provenance(self) -> Provenance:
@@ -38,13 +38,13 @@ class Colour:
         if self.fails_at and any(self.fails_at in product.records for product in products):
             raise ZeroDivisionError("a bug of the row")
         table = collect(products, self.inputs)
-        self.forward.append(len(table))
-        features = (table.columns["mag_g"] - table.columns["mag_r"]).reshape(len(table), -1).astype(np.float32)
+        self.forward += [len(table)] if products else []
+        features = (table.columns["mag_g"] - table.columns["mag_r"]).reshape(len(table), 1).astype(np.float32)
         return Embedded([features], np.full(len(table), 0.5), table.reason)
 
     def answer(self, embedded: Embedded) -> Answer:
         colour, reason = embedded.features[0][:, 0].copy(), embedded.reason
-        unknown = np.array([bool(why) for why in reason])
+        unknown = np.array([bool(why) for why in reason], bool)
         colour[unknown] = np.nan
         domain = np.where(unknown, np.nan, embedded.domain)
         return Answer((_mixture(colour), _classes(colour)), domain, reason)

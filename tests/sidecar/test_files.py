@@ -242,6 +242,15 @@ def test_what_is_wrong_with_a_command_is_said(what: str, tmp_path: Path) -> None
         answer(tmp_path / "out", path, **WRONG[what][0])
 
 
+def test_blocks_whose_results_would_be_too_long_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, out = tmp_path / "galaxies.csv", tmp_path / "out"
+    as_text(path, columns())
+    monkeypatch.setattr(catalogue, "RESULT_BYTES", 10_000)
+    with pytest.raises(TocsinError, match="--block 500 is too much for what is answered: at most 8"):
+        answer(out, path, block=500)
+    assert answer(out, path, block=64).dead_lettered == 0
+
+
 def test_a_catalogue_that_lacks_what_is_needed_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "galaxies.parquet"
     as_parquet(path, {"id": [1], "mag_g": [20.0]})

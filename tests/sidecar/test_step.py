@@ -186,11 +186,12 @@ def test_threads_take_shares_of_a_large_batch_and_change_nothing(threads: int) -
 
 def test_a_result_that_no_topic_takes_is_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step, "RESULT_BYTES", 3000)
-    batch = packets(galaxies(0, 1), galaxies(0, 300))
-    outcomes = sidecar()(batch)
+    batch, model = packets(galaxies(0, 1), galaxies(0, 300), galaxies(0, 50)), Colour()
+    outcomes = sidecar(model)(batch)
     _check(Intake(batch), outcomes, frozenset({"t.results"}))
-    assert outcomes.reason == ["", "bound_exceeded"]
-    assert "send fewer records" in outcomes.dead[0].text
+    assert outcomes.reason == ["", "bound_exceeded", "bound_exceeded"]
+    assert all("send fewer records" in letter.text for letter in outcomes.dead)
+    assert sum(model.forward) == 51  # what surely is too long is not answered
 
 
 def test_an_answer_of_another_number_of_records_is_an_error_of_the_row() -> None:

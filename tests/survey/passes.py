@@ -21,7 +21,7 @@ def passes(models: list[Served], batch: PacketBatch, monkeypatch: pytest.MonkeyP
     embed = Trunks.embed
 
     def counted(self: Trunks, row: Row, table: Table) -> Embedded:
-        seen.append(len(table))
+        seen.extend([len(table)] if len(table) else [])  # none: it asks what an answer looks like
         return embed(self, row, table)
 
     with monkeypatch.context() as patched:
