@@ -26,6 +26,8 @@ STAGE = "product"
 ARRAYS, AXES, BANDS = 256, 8, 64
 PRODUCT_BYTES = 64_000_000
 """Of all arrays of a product together, those that lie elsewhere too."""
+RECORD_BYTES = 1000
+"""Of a record beside its arrays: what rows make of it."""
 NAME_LENGTH = 64
 KINDS = tuple(str(kind) for kind in Kind)
 OURS = Installed()
@@ -37,14 +39,15 @@ def products(
 ) -> Iterator[tuple[dict[int, Product], list[DeadLetter]]]:
     """Yield the products of a batch by row, and a dead letter for every other row: all at once, or in stretches.
 
-    A batch is bounded by the bytes of its packets; what they name elsewhere may not fit into memory together.
+    A batch is bounded by the bytes of its packets; what they name elsewhere, or what is made of many small records, may
+    not fit into memory together.
 
     Parameters
     ----------
     ids : Ids
         Writer schemas by wire id.
     most : int
-        Bytes of arrays that end a stretch.
+        Bytes of arrays and records that end a stretch.
 
     Raises
     ------
@@ -60,7 +63,7 @@ def products(
         except Reject as error:
             dead.append(DeadLetter(row, STAGE, error.reason, str(error)))
             continue
-        size += sum(array.values.nbytes for array in made.arrays.values())
+        size += sum(array.values.nbytes for array in made.arrays.values()) + RECORD_BYTES * len(made)
         if size >= most:
             yield found, dead
             found, dead, size = {}, [], 0

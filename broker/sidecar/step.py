@@ -84,7 +84,7 @@ class Sidecar:
     threads : int
         That answer: the rows' networks leave the interpreter to others.
     stretch_bytes : int
-        Arrays that are in memory together.
+        Arrays and records that are in memory together.
     timer : callable
         Seconds, for wall times and the stages' metric.
     """

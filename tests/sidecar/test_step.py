@@ -161,7 +161,8 @@ def test_a_batch_that_names_more_than_fits_is_answered_in_stretches() -> None:
     batch.values[2] = b"bad"
     whole = results(sidecar()(batch))
     model = Colour()
-    outcomes = replace(sidecar(model), stretch_bytes=2 * 10 * 16)(batch)  # two products of two float64 arrays
+    two = 2 * 10 * (16 + read.RECORD_BYTES)  # products of two float64 arrays
+    outcomes = replace(sidecar(model), stretch_bytes=two)(batch)
     _check(Intake(batch), outcomes, frozenset({"t.results"}))
     assert model.forward == [20, 20, 20]
     assert outcomes.reason == ["", "", "bad_magic", "", "", "", ""]
