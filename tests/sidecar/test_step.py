@@ -13,7 +13,7 @@ from broker.core.outcomes import Outcomes
 from broker.core.reasons import Outcome
 from broker.deliver.loop import _check
 from broker.deliver.types import Intake
-from broker.sidecar import step, write
+from broker.sidecar import read, step, write
 from broker.sidecar.product import Array, Kind, Product
 from tests.sidecar.rows import Colour, galaxies, packets, raw, sidecar
 from tests.sidecar.test_read import BAD
