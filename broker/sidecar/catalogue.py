@@ -232,6 +232,9 @@ def _length(chunk: tables.Chunk) -> int:
 def _product(found: Matched, plan: Plan, number: int, rows: tables.Chunk) -> Product:
     first = number * plan.block
     ids = rows[found.record_id].tolist() if found.record_id else [str(n) for n in range(first, first + _length(rows))]
+    if len(longest := max(ids, key=len)) > ID_LENGTH:  # one would make a dead letter of the block
+        told = f"the id {longest[:SHOWN]!r}... has more than {ID_LENGTH} characters"
+        raise TocsinError(f"{found.path}: {told}: take another column with --id")
     arrays = {
         wanted.name: Array(wanted.unit, _values(rows[column], factor, plan.missing))
         for wanted, column, factor in found.columns

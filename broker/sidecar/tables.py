@@ -206,9 +206,10 @@ def _text_chunks(path: Path, numbers: Sequence[str], texts: Sequence[str]) -> It
 
     names, lines, separator = _header(path)
     kinds = {**dict.fromkeys(numbers, pa.float64()), **dict.fromkeys(texts, pa.string())}
+    packed = "gzip" if _head(path)[:2] == _GZIP else None  # whatever the file is called
     try:
         with arrow.open_csv(
-            str(path),
+            pa.input_stream(str(path), compression=packed),
             read_options=arrow.ReadOptions(column_names=names, skip_rows=lines),
             parse_options=arrow.ParseOptions(delimiter=separator),
             convert_options=arrow.ConvertOptions(

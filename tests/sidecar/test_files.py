@@ -60,7 +60,7 @@ def as_fits(path: Path, table: dict[str, Any]) -> None:
 
 
 FORMS: dict[str, Callable[[Path, dict[str, Any]], None]] = {
-    "parquet": as_parquet, "csv": as_text, "tsv.gz": as_packed, "fits": as_fits,
+    "parquet": as_parquet, "csv": as_text, "tsv.gz": as_packed, "tsv": as_packed, "fits": as_fits,
 }  # fmt: skip
 
 
@@ -215,6 +215,14 @@ def test_without_ids_rows_are_numbered(tmp_path: Path) -> None:
     as_text(path, {name: values for name, values in columns().items() if name != "id"})
     answer(out, path)
     assert list(colours(out)) == [str(n) for n in range(N)]
+
+
+def test_an_id_that_no_product_may_have_is_an_error_and_no_dead_letter(tmp_path: Path) -> None:
+    path, table = tmp_path / "galaxies.csv", columns()
+    table["id"][500] = "x" * 257
+    as_text(path, table)
+    with pytest.raises(TocsinError, match=r"the id 'xxx.* has more than 256 characters: take another column with --id"):
+        answer(tmp_path / "out", path)
 
 
 def test_what_the_user_should_know_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
