@@ -21,13 +21,15 @@ def serving(answer: Answer) -> Iterator[str]:
             pass
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
+    http.daemon_threads, http.block_on_close = True, False  # a slow answer is not waited for
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield f"http://127.0.0.1:{http.server_address[1]}"
-    http.shutdown()
-    thread.join()
-    http.server_close()
+    try:
+        yield f"http://127.0.0.1:{http.server_address[1]}"
+    finally:
+        http.shutdown()
+        thread.join()
+        http.server_close()
 
 
 def reply(to: BaseHTTPRequestHandler, status: int, body: bytes = b"", **headers: str) -> None:

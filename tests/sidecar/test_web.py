@@ -1,0 +1,160 @@
+"""Arrays behind a real HTTP server, which may be good, wrong, slow, endless or away."""
+
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+
+from broker.core.errors import Wait
+from broker.decode.limits import Reject
+from broker.sidecar import read
+from broker.sidecar.fetch import Fetch
+from tests.sidecar.test_read import elsewhere, example, reason_of, same
+from tests.sidecar.web import Answer, reply, serving
+
+GOOD = example().arrays["image"].values.tobytes()
+PACE_S = 0.02
+
+
+def asked(answer: Answer, what: str = "image.f4", seconds: float = 5.0, data: bytes = GOOD) -> Callable[[], object]:
+    """Return what reads the example, whose image lies on a server, of which only the folder ``open`` is allowed."""
+
+    def look() -> object:
+        with serving(answer) as url:
+            return read.product(elsewhere(f"{url}/open/{what}", data), Fetch([f"{url}/open"], seconds))
+
+    return look
+
+
+def refused(look: Callable[[], object]) -> str:
+    with pytest.raises(Reject) as caught:
+        look()
+    return str(caught.value.reason)
+
+
+def sends(body: bytes, status: int = 200, **headers: str) -> Answer:
+    return lambda to: reply(to, status, body, **headers)
+
+
+def drips(piece: bytes, times: int = 10**6) -> Answer:
+    """Send a piece again and again, without saying how much will come."""
+
+    def answer(to: BaseHTTPRequestHandler) -> None:
+        to.send_response(200)
+        to.end_headers()
+        for _ in range(times):
+            try:
+                to.wfile.write(piece)
+            except OSError:  # nobody reads on
+                return
+            time.sleep(PACE_S if len(piece) < 1000 else 0)
+
+    return answer
+
+
+def test_an_array_behind_http_is_read() -> None:
+    assert same(asked(sends(GOOD))(), example())  # type: ignore[arg-type]
+    assert same(asked(drips(GOOD, 1))(), example())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("body", [GOOD[::-1], GOOD[:-1], GOOD + b"\0", b""], ids=["wrong", "short", "long", "empty"])
+def test_another_body_is_a_dead_letter(body: bytes) -> None:
+    assert refused(asked(sends(body))) == "bad_hash"
+
+
+def test_a_short_body_with_its_own_hash_is_no_array() -> None:
+    assert refused(asked(sends(GOOD[:-4]), data=GOOD[:-4])) == "bad_array"
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
+def test_what_is_not_there_is_a_dead_letter(status: int) -> None:
+    assert refused(asked(sends(b"no", status))) == "bad_uri"
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_a_server_in_trouble_is_waited_for(status: int) -> None:
+    with pytest.raises(Wait, match=str(status)):
+        asked(sends(b"later", status))()
+
+
+def test_an_endless_body_ends_with_the_first_byte_too_many() -> None:
+    began = time.monotonic()
+    assert refused(asked(drips(bytes(100_000)))) == "bad_hash"
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("piece", [b"x", b""], ids=["a byte at a time", "nothing at all"])
+def test_a_body_that_does_not_come_in_time_is_waited_for(piece: bytes) -> None:
+    began = time.monotonic()
+    with pytest.raises(Wait, match=r"slowly|timed out"):
+        asked(drips(piece, 200), seconds=0.3)()
+    assert time.monotonic() - began < 2
+
+
+def test_a_connection_that_closes_early_is_waited_for() -> None:
+    def half(to: BaseHTTPRequestHandler) -> None:
+        to.send_response(200)
+        to.send_header("Content-Length", str(len(GOOD)))
+        to.end_headers()
+        to.wfile.write(GOOD[: len(GOOD) // 2])
+
+    def nothing(to: BaseHTTPRequestHandler) -> None:
+        to.close_connection = True
+
+    for answer, text in ((half, "240 bytes before the end"), (nothing, "does not answer")):
+        with pytest.raises(Wait, match=text):
+            asked(answer)()
+
+
+def test_nobody_at_an_address_is_waited_for() -> None:
+    with pytest.raises(Wait, match="does not answer"):
+        read.product(elsewhere("http://127.0.0.1:9/x", GOOD), Fetch(["http://127.0.0.1:9/"]))
+
+
+def test_a_redirection_is_followed_only_where_one_may_read() -> None:
+    """A server that one may read must not lead us to one that we alone can reach."""
+    seen: list[str] = []
+
+    def inside(to: BaseHTTPRequestHandler) -> None:
+        seen.append(to.path)
+        reply(to, 200, GOOD)
+
+    with serving(inside) as other:
+        ways = {
+            "/open/image.f4": "/open/moved.f4",
+            "/open/out": "/secret",
+            "/open/up": "/open/../secret",
+            "/open/other": f"{other}/open/image.f4",
+            "/open/file": "file:///etc/hostname",
+            "/open/round": "/open/round",
+        }
+
+        def answer(to: BaseHTTPRequestHandler) -> None:
+            seen.append(to.path)
+            way = ways.get(to.path)
+            reply(to, 302, Location=way) if way else reply(to, 200, GOOD)
+
+        assert same(asked(answer)(), example())  # type: ignore[arg-type]
+        assert seen == ["/open/image.f4", "/open/moved.f4"]
+        for what in ("out", "up", "other", "file", "round"):
+            seen.clear()
+            assert refused(asked(answer, what)) == "bad_uri"
+            assert set(seen) == {f"/open/{what}"}
+
+
+def test_nothing_is_asked_for_that_is_not_allowed() -> None:
+    seen: list[str] = []
+
+    def answer(to: BaseHTTPRequestHandler) -> None:
+        seen.append(to.path)
+        reply(to, 200, GOOD)
+
+    with serving(answer) as url:
+        host = url.removeprefix("http://")
+        for allowed in ((), (f"{url}/opened",), ("https://" + host,), ("file:///",)):
+            for uri in (f"{url}/open/x", f"http://open@{host}/open/x", "http://169.254.169.254/latest/meta-data/"):
+                assert reason_of(elsewhere(uri, GOOD), Fetch(allowed)) == "bad_uri"
+        for uri in (f"{url}/open/../x", f"{url}/open/%2e%2e/x", f"HTTP://{host}/open/x", f"{url}/open/a b"):
+            assert reason_of(elsewhere(uri, GOOD), Fetch([f"{url}/open/"])) == "bad_uri"
+    assert not seen
