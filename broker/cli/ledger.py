@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from broker.cli import where as places
+from broker.cli.inputs import KAFKA, PART, ROUNDS, noted_inputs
 from broker.core.errors import TocsinError
 from broker.deliver.kafka.reader import read_messages
 from broker.deliver.outputs import DirectoryOutputs
@@ -75,35 +76,12 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join([*lines, "balanced" if found["balanced"] else "NOT BALANCED"])
 
 
-INPUTS = "inputs.txt"
-"""File in a replay's directory: absolute paths and ``kafka:TOPIC`` that it was given, one a line, over all its runs."""
-PART, ROUNDS = "# a part of it", "# several rounds"
-KAFKA = "kafka:"
-
-
-def note_inputs(directory: Path, names: list[str], *, whole: bool = True, rounds: bool = False) -> None:
-    """Remember what a replay was given, so that an input that was never read is missed.
-
-    A replay of all that was noted makes parts whole; several rounds stay.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    given = dict.fromkeys([*_noted(directory), *names, *([] if whole else [PART]), *([ROUNDS] if rounds else [])])
-    if whole and set(names) >= given.keys() - {PART, ROUNDS}:
-        given.pop(PART, None)
-    (directory / INPUTS).write_text("".join(f"{path}\n" for path in given))
-
-
-def _noted(directory: Path) -> list[str]:
-    path = directory / INPUTS
-    return path.read_text().splitlines() if path.exists() else []
-
-
 def count_inputs(where: str, sources: tuple[Path, ...], client: dict[str, Any]) -> int:
     """Count packets anew, by the archive's own count: of the given sources, else of what the replay was given."""
     from broker.archive import read
     from broker.cli import products
 
-    noted = [] if sources else _noted(Path(where))
+    noted = [] if sources else noted_inputs(Path(where))
     if not sources and not noted:
         raise TocsinError(f"{where} does not say what it was made of: name the inputs with --source")
     if PART in noted or ROUNDS in noted:

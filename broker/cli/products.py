@@ -15,7 +15,7 @@ import click
 from broker import __version__
 from broker.cli import assemble
 from broker.cli.assemble import Work
-from broker.cli.ledger import note_inputs
+from broker.cli.inputs import note_inputs
 from broker.core.batch import FilePacket
 from broker.core.config import Settings
 from broker.core.errors import TocsinError

@@ -132,7 +132,7 @@ def to_directory(paths: list[Path], directory: Path, settings: Settings) -> Tota
 
 
 def _to_directory(sources: Sources, directory: Path, settings: Settings, dlq_limit: float | None, form: str) -> Totals:
-    from broker.cli.ledger import note_inputs
+    from broker.cli.inputs import note_inputs
     from broker.deliver.files import FileSink
     from broker.deliver.notes import FileNotes
     from broker.deliver.recount import recount_directory

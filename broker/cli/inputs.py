@@ -1,0 +1,28 @@
+"""What a directory of outputs was made of, so that ``tocsin ledger`` can count it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+INPUTS = "inputs.txt"
+"""File in a replay's directory: absolute paths and ``kafka:TOPIC`` that it was given, one a line, over all its runs."""
+PART, ROUNDS = "# a part of it", "# several rounds"
+KAFKA = "kafka:"
+
+
+def note_inputs(directory: Path, names: list[str], *, whole: bool = True, rounds: bool = False) -> None:
+    """Remember what a replay was given, so that an input that was never read is missed.
+
+    A replay of all that was noted makes parts whole; several rounds stay.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    given = dict.fromkeys([*noted_inputs(directory), *names, *([] if whole else [PART]), *([ROUNDS] if rounds else [])])
+    if whole and set(names) >= given.keys() - {PART, ROUNDS}:
+        given.pop(PART, None)
+    (directory / INPUTS).write_text("".join(f"{path}\n" for path in given))
+
+
+def noted_inputs(directory: Path) -> list[str]:
+    """Return what was noted, with `PART` and `ROUNDS`; nothing where nothing was."""
+    path = directory / INPUTS
+    return path.read_text().splitlines() if path.exists() else []
