@@ -4,6 +4,7 @@ import pytest
 
 from broker.models.survey import bench, registry, serve, table
 from broker.models.survey.row import Capability, Finding, Row
+from broker.models.survey.trust import speed
 
 
 def test_every_variant_and_service_has_a_result() -> None:
@@ -29,8 +30,15 @@ def test_a_toy_is_called_one() -> None:
     page = table.text(found).splitlines()
     for row in registry.rows().values():
         if isinstance(row, Row):
-            (line,) = (line for line in page if line.startswith(f"| {row.id} | {next(iter(row.variants))}:"))
-            assert ("**toy**" in line) == found[row.id, next(iter(row.variants))]["data"]["toy"]
+            for name in (name for name, variant in row.variants.items() if not variant.real):
+                (line,) = (line for line in page if line.startswith(f"| {row.id} | {name}:"))
+                assert ("**toy**" in line) == row.variants[name].make(8, 0, None).data.toy
+
+
+def test_x_speed_counts_the_rows_that_are_slower() -> None:
+    told = speed.said([{"model": 30.0, "forest": 1000.0, "prior": 1e9}, {"model": 90.0, "fit": 0.5, "formula": 80.0}])
+    assert "0.03 to 180 times" in told
+    assert "1 of 2 are slower. Beside the fastest method, often a formula or a linear fit, 1 of them are." in told
 
 
 def test_what_has_no_result_is_named() -> None:
