@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from broker.models.survey import real
 from broker.models.survey.row import Columns, Data, Examples
 
 SDSS_MGS = Data(
@@ -34,7 +35,7 @@ _NOT_DETECTED = 90.0  # DC2 writes 99 mag where the flux is not positive
 
 def sdss_mgs(n: int, seed: int, data: Path | None) -> Examples:
     """Return the galaxies of ``sdss_mgs_train.txt``, ugriz; its colours only repeat the magnitudes."""
-    columns = np.loadtxt(_folder(data) / "sdss_mgs_train.txt", dtype=np.float64)
+    columns = np.loadtxt(real.file(data, "sdss_mgs_train.txt"), dtype=np.float64)
     photometry = _photometry("ugriz", columns[:, 1:6], columns[:, 10:15])
     return Examples(photometry, columns[:, :1], SDSS_MGS, {"outlier": np.full(len(columns), SDSS_OUTLIER)})
 
@@ -46,7 +47,7 @@ def dc2(n: int, seed: int, data: Path | None) -> Examples:
     """
     import pyarrow.parquet as pq
 
-    table = pq.read_table(_folder(data) / "rail_dc2_train.parquet")
+    table = pq.read_table(real.file(data, "rail_dc2_train.parquet"))
     mag, mag_err = (
         np.stack([table[f"{name}_{band}_lsst"].to_numpy() for band in "ugrizy"], axis=1).astype(np.float64)
         for name in ("mag", "mag_err")
@@ -60,9 +61,3 @@ def _photometry(bands: str, mag: NDArray[np.float64], mag_err: NDArray[np.float6
     """Return magnitudes and errors (n, bands) as columns."""
     columns: Columns = {f"mag_{band}": mag[:, k] for k, band in enumerate(bands)}
     return columns | {f"mag_err_{band}": mag_err[:, k] for k, band in enumerate(bands)}
-
-
-def _folder(data: Path | None) -> Path:
-    if data is None:
-        raise FileNotFoundError("real sets are read from $TOCSIN_TEST_DATA/survey")
-    return data

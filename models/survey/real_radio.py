@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from broker.models.survey import real
 from broker.models.survey.row import Data, Examples
 
 MIRABEST = Data(
@@ -27,8 +28,6 @@ def mirabest(n: int, seed: int, data: Path | None) -> Examples:
     Its images are clipped at three times the noise and scaled to their brightest pixel. A few are blank: all they say
     is how common the classes are.
     """
-    if data is None:
-        raise FileNotFoundError("real sets are read from $TOCSIN_TEST_DATA/survey")
-    with np.load(data / "mirabest_150px.npz") as file:
-        image = file["image"][:, None].astype(np.float32)
-        return Examples({"image": image}, file["label"].astype(np.int64), MIRABEST)
+    with np.load(real.file(data, "mirabest_150px.npz")) as found:
+        image = found["image"][:, None].astype(np.float32)
+        return Examples({"image": image}, found["label"].astype(np.int64), MIRABEST)

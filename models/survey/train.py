@@ -145,20 +145,6 @@ def split(row: Row, examples: Examples, seed: int) -> tuple[NDArray[np.int64], N
     return np.sort(order[n_held:]), np.sort(order[:n_held])
 
 
-def make(row: Row, variant: str, seed: int, data: Path | None) -> Examples:
-    """Return the examples of a row's variant.
-
-    Raises
-    ------
-    TocsinError
-        The variant needs the folder of real sets.
-    """
-    wanted = row.variants[variant]
-    if wanted.real and data is None:
-        raise TocsinError(f"{row.id}@{variant} is trained on a real set: say where the sets are, with --data DIR")
-    return wanted.make(wanted.n, seed, data)
-
-
 def run(name: str, options: Options, report: Show) -> Card:
     """Make a row's examples, train it, judge it on what was held out, and write weights and card; return the card.
 
@@ -176,7 +162,8 @@ def run(name: str, options: Options, report: Show) -> Card:
     row, variant = registry.find(name)
     row = replace(row, training=replace(row.training, epochs=options.epochs or row.training.epochs))
     report(f"{row.id}@{variant}: examples", 0, 1)
-    examples = make(row, variant, options.seed, options.data)
+    wanted = row.variants[variant]
+    examples = wanted.make(wanted.n, options.seed, options.data)
     report(f"{row.id}@{variant}: examples", 1, 1)
     trunks, trunk = _stored(row, variant, options) if row.shares else (None, None)
     begun = time.monotonic()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from broker.core.errors import TocsinError
 from broker.models.simulators import seds
 from broker.models.survey import galaxies, real_photoz, registry, serve
 from broker.models.survey.judge import sigma_nmad
@@ -205,6 +206,8 @@ def test_dc2_galaxies_that_are_not_detected_have_no_magnitude(folder: Path) -> N
     np.testing.assert_array_equal(np.isnan(found.columns["mag_u"]), np.isnan(found.columns["mag_err_u"]))
 
 
-def test_real_sets_need_their_folder() -> None:
-    with pytest.raises(FileNotFoundError, match="TOCSIN_TEST_DATA"):
+def test_real_sets_need_their_folder(tmp_path: Path) -> None:
+    with pytest.raises(TocsinError, match="TOCSIN_TEST_DATA"):
         real_photoz.dc2(0, 0, None)
+    with pytest.raises(TocsinError, match="has no sdss_mgs_train"):
+        real_photoz.sdss_mgs(0, 0, tmp_path)

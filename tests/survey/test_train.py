@@ -246,4 +246,4 @@ def test_a_real_variant_needs_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TOCSIN_TEST_DATA", raising=False)
     run = CliRunner().invoke(tocsin, ["train", "pz-mdn@dc2"])
     assert run.exit_code == 1
-    assert "pz-mdn@dc2 is trained on a real set: say where the sets are, with --data DIR" in str(run.exception)
+    assert "name the folder of the real sets by --data DIR" in str(run.exception)
