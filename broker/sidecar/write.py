@@ -28,12 +28,7 @@ def product_message(product: Product) -> bytes:
     """
     return schemas.latest("product").encode(
         {
-            "productId": product.product_id,
-            "kind": str(product.kind),
-            "records": product.records,
-            "survey": product.survey,
-            "objectId": product.object_id,
-            "alertId": product.alert_id,
+            **_whose(product),
             "bands": list(product.bands),
             "pixelScale": _known(product.pixel_scale_arcsec),
             "psfFwhm": _known(product.psf_fwhm_arcsec),
@@ -41,6 +36,18 @@ def product_message(product: Product) -> bytes:
             "arrays": [_array(name, array) for name, array in product.arrays.items()],
         }
     )
+
+
+def _whose(product: Product) -> dict[str, Any]:
+    """Return the fields that a product and its result have in common."""
+    return {
+        "productId": product.product_id,
+        "kind": str(product.kind),
+        "records": product.records,
+        "survey": product.survey,
+        "objectId": product.object_id,
+        "alertId": product.alert_id,
+    }
 
 
 def _known(value: float) -> float | None:
@@ -105,12 +112,7 @@ def result(product: Product, answers: list[dict[str, Any]], reason: str, context
         '' where at least one record has an answer of at least one row.
     """
     return {
-        "productId": product.product_id,
-        "kind": str(product.kind),
-        "records": product.records,
-        "survey": product.survey,
-        "objectId": product.object_id,
-        "alertId": product.alert_id,
+        **_whose(product),
         "outcome": "unscored" if reason else "scored",
         "unscoredReason": reason or None,
         "answers": answers,
