@@ -13,7 +13,11 @@ import fastavro
 import numpy as np
 import pytest
 
+from broker.cli import assemble, products
+from broker.core.config import load
 from broker.core.errors import Wait
+from broker.core.metrics import Recorded
+from broker.core.topics import Topics
 from broker.decode import Registry, SchemaStore
 from broker.decode.limits import Reject
 from broker.decode.packets import body_of
@@ -191,3 +195,26 @@ def test_a_wire_id_is_the_registrys_where_there_is_one(tmp_path: Path) -> None:
     away = SchemaStore(Registry("http://127.0.0.1:9", timeout_s=0.5), None, package=False)
     with pytest.raises(Wait, match="registry"):
         read.product(product_message(example()), NOWHERE, away)
+
+
+def test_what_the_stream_registers_is_what_the_sidecar_looks_up(tmp_path: Path) -> None:
+    """The feed's products carry the ids of the registry that our configuration names."""
+    registered: dict[int, str] = {}
+
+    def answer(to: BaseHTTPRequestHandler) -> None:
+        if to.command == "POST":
+            registered[7] = json.loads(to.rfile.read(int(to.headers["Content-Length"])))["schema"]
+            reply(to, 200, b'{"id": 7}')
+        else:
+            reply(to, 200, json.dumps({"schema": registered[int(to.path.rpartition("/")[2])]}).encode())
+
+    with serving(answer) as url:
+        settings = load(None, {"registry.output_url": url, "run.cache_dir": tmp_path})
+        writer = assemble.output_registry(settings)
+        assert writer is not None
+        framed = writer.frame("survey.catalog", product_message(example()), SCHEMA.headers)
+        assert framed[:5] == b"\0\0\0\0\7"
+        on_topics = products.step([], settings, Recorded(), Topics("t"), files=False)
+        assert same(read.product(framed, NOWHERE, on_topics.ids), example())
+    in_files = products.step([], settings, Recorded(), Topics("t"), files=True)
+    assert same(read.product(product_message(example()), NOWHERE, in_files.ids), example())

@@ -12,10 +12,10 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 @contextmanager
 def serving(answer: Answer) -> Iterator[str]:
-    """Answer every GET by ``answer``; yields the server's address."""
+    """Answer every GET and POST by ``answer``; yields the server's address."""
 
     class Handler(BaseHTTPRequestHandler):
-        do_GET = do_HEAD = answer
+        do_GET = do_POST = answer
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -38,5 +38,4 @@ def reply(to: BaseHTTPRequestHandler, status: int, body: bytes = b"", **headers:
     for name, value in {"Content-Length": str(len(body)), **headers}.items():
         to.send_header(name, value)
     to.end_headers()
-    if to.command != "HEAD":
-        to.wfile.write(body)
+    to.wfile.write(body)
