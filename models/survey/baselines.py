@@ -32,14 +32,17 @@ def linear() -> Baseline:
     return partial(_fit, _linear)
 
 
-def forest(trees: int = 200) -> Baseline:
-    """Return a random forest (TPZ, Carrasco Kind & Brunner 2013, gives its leaves as a posterior)."""
-    return partial(_fit, partial(_forest, trees))
+def forest(trees: int = 200, *, median: bool = False) -> Baseline:
+    """Return a random forest (TPZ, Carrasco Kind & Brunner 2013, gives its leaves as a posterior).
+
+    ``median``: what it says is the trees' median, not their mean: better where outliers are not to count.
+    """
+    return partial(_fit, partial(_forest, trees, median))
 
 
-def boosting() -> Baseline:
-    """Return gradient-boosted trees on histograms of the columns."""
-    return partial(_fit, _boosting)
+def boosting(*, median: bool = False) -> Baseline:
+    """Return gradient-boosted trees on histograms of the columns, for the least squares or (``median``) distances."""
+    return partial(_fit, partial(_boosting, median))
 
 
 def train_z() -> Baseline:
@@ -98,20 +101,20 @@ def _fit(make: _Make, train: Examples, seed: int) -> _Predict:
     classifier = train.truth.ndim == 1
     frame = Frame.fit(train.columns)
     truth = train.truth if classifier or train.truth.shape[1] > 1 else train.truth[:, 0]
-    with _one_thread():
+    with one_thread():
         model = make(classifier, seed).fit(frame.features(train.columns), truth)
     many = int(train.truth.max()) + 1 if classifier else train.truth.shape[1]
 
     def predict(columns: Columns) -> Floats:
         features = frame.features(columns)
-        with _one_thread():
+        with one_thread():
             return _spread(model, features, many) if classifier else model.predict(features).reshape(-1, many)
 
     return predict
 
 
-def _one_thread() -> AbstractContextManager[Any]:
-    """Hold scikit-learn to one thread, as all that is timed side by side."""
+def one_thread() -> AbstractContextManager[Any]:
+    """Hold scikit-learn and numpy's BLAS to one thread, as all that is timed side by side."""
     from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
     return cast("AbstractContextManager[Any]", threadpool_limits(1))
@@ -140,20 +143,38 @@ def _linear(classifier: bool, seed: int) -> Any:
     return make_pipeline(StandardScaler(), LogisticRegression(max_iter=500) if classifier else Ridge(1e-3))
 
 
-def _forest(trees: int, classifier: bool, seed: int) -> Any:
+def _forest(trees: int, median: bool, classifier: bool, seed: int) -> Any:
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
     if classifier:
         return RandomForestClassifier(trees, min_samples_leaf=2, random_state=seed, n_jobs=1)
-    return RandomForestRegressor(trees, min_samples_leaf=2, max_features=0.5, random_state=seed, n_jobs=1)
+    found = RandomForestRegressor(trees, min_samples_leaf=2, max_features=0.5, random_state=seed, n_jobs=1)
+    return _Median(found) if median else found
 
 
-def _boosting(classifier: bool, seed: int) -> Any:
+def _boosting(median: bool, classifier: bool, seed: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     if classifier:
         return HistGradientBoostingClassifier(random_state=seed)
-    return _PerTarget(partial(HistGradientBoostingRegressor, max_iter=300, learning_rate=0.05, random_state=seed))
+    loss = "absolute_error" if median else "squared_error"
+    make = partial(HistGradientBoostingRegressor, loss=loss, max_iter=300, learning_rate=0.05, random_state=seed)
+    return _PerTarget(make)
+
+
+class _Median:
+    """A forest that says the median of its trees."""
+
+    def __init__(self, forest: Any) -> None:
+        self.forest = forest
+
+    def fit(self, features: _Features, truth: NDArray[Any]) -> _Median:
+        self.forest.fit(features, truth)
+        return self
+
+    def predict(self, features: _Features) -> Floats:
+        told: Floats = np.median([tree.predict(features) for tree in self.forest.estimators_], axis=0)
+        return told
 
 
 class _PerTarget:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.models.survey import registry
+from broker.models.survey.baselines import one_thread
 from broker.models.survey.judge import JUDGES
 from broker.models.survey.progress import Show, silent
 from broker.models.survey.row import Columns, Examples, Floats, Row, Variant
@@ -25,7 +26,7 @@ FOLDS = 5
 FRESH = 5_000
 """Examples that a simulator's variant is judged on."""
 FRESH_SEED = 1_000_003
-"""Added to the bench's seed: no training seed comes near it."""
+"""Added to the bench's seed: no row is trained with a seed near it."""
 TIMED = 2_000
 Found = dict[str, Any]
 Predict = Callable[[Columns], Floats]
@@ -170,11 +171,12 @@ def _joined(outputs: list[Output]) -> Output:
 
 
 def speeds(answer: Callable[[Columns], Answer], others: dict[str, Predict], examples: Examples) -> dict[str, float]:
-    """Return records per second of the row and of each baseline, on the same records, the best of three."""
+    """Return records per second of the row and of each baseline: the same records, one thread, the best of three."""
     columns = examples.take(np.arange(len(examples))[:TIMED]).columns
     n = min(len(examples), TIMED)
     calls: dict[str, Callable[[Columns], Any]] = {"model": answer, **others}
-    return {who: n / min(_seconds(call, columns) for _ in range(3)) for who, call in calls.items()}
+    with one_thread():
+        return {who: n / min(_seconds(call, columns) for _ in range(3)) for who, call in calls.items()}
 
 
 def _seconds(call: Callable[[Columns], Any], columns: Columns) -> float:

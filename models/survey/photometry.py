@@ -110,8 +110,8 @@ def with_colours(columns: Columns) -> Columns:
 
 
 BASELINES: dict[str, Baseline] = {
-    "forest": of(with_colours, forest(100)),
-    "boosting": of(with_colours, boosting()),
+    "forest": of(with_colours, forest(100, median=True)),
+    "boosting": of(with_colours, boosting(median=True)),
     "knn": of(with_colours, knn(15)),
     "linear": of(with_colours, linear()),
     "templates": templates.photo_z(tuple(BANDS)),

@@ -84,10 +84,11 @@ One line per row and figure, made by `tocsin bench survey x-bench` out of the re
 result names the command that makes it again. A simulator's variant is judged with the weights that ship, on 5,000
 fresh examples; a real set by five folds, pooled out of fold, with networks trained for each fold. In brackets: 95 %
 interval, by drawing records again. `pit` and `tarp` are the largest distance of a posterior's ranks from uniform, with
-an interval (Massart's band) that begins at 0 where chance alone may have made it. Speeds are of one thread, model and
-baseline on the same records of the same run. **Toy**: the simulator stands for a physical one that is out of reach;
-believe the method, not the number. The last column is what the papers or the review report, on their data: no figure of
-a toy is comparable with it. **Given** sets are real, but for DC2, which others simulated.
+an interval (Massart's band) that begins at 0 where chance alone may have made it. Of a row's baselines the first is
+printed, and the best where that is another. Speeds are of one thread, model and baseline on the same records of one run.
+**Toy**: the simulator stands for a physical one that is out of reach; believe the method, not the number. The last
+column is what the papers or the review report, on their data: no figure of a toy is comparable with it. **Given** sets
+are real, but for DC2, which others simulated.
 
 | row | set | figure | model | baseline | records/s: model, baseline | reported |
 |---|---|---|---|---|---|---|
@@ -118,8 +119,6 @@ def _headlines(row: Row, result: Found) -> list[str]:
 
 def _model_line(row: Row, result: Found, name: str, *, first: bool) -> str:
     figure, speeds = result["metrics"][name], result["records_per_s"]
-    who = next(iter(figure["baselines"]), "")
-    baseline = f"{_number(figure['baselines'][who])} ({who})" if who else "–"
     main = next((each for each in speeds if each != "model"), "")
     fast = f"{speeds['model']:,.0f}, {speeds[main]:,.0f} ({main})" if first and main else ""
     data = f"{result['data']['id']} {result['data']['version']}"
@@ -128,7 +127,16 @@ def _model_line(row: Row, result: Found, name: str, *, first: bool) -> str:
     low, high = figure["interval"]
     said = f"{_number(figure['model'])} [{_number(low)}, {_number(high)}]"
     title = f"{name}{' [' + figure['unit'] + ']' if figure['unit'] else ''}, {figure['better']} is better"
-    return f"| {' | '.join([*lead, title, said, baseline, fast, row.finding if first else ''])} |\n"
+    return f"| {' | '.join([*lead, title, said, _baselines(figure), fast, row.finding if first else ''])} |\n"
+
+
+def _baselines(figure: Found) -> str:
+    """Return the row's first baseline, which the papers compare with, and the best one if it is another."""
+    values = figure["baselines"]
+    if not values:
+        return "–"
+    best = (min if figure["better"] == "less" else max)(values, key=values.__getitem__)
+    return ", ".join(f"{_number(values[who])} ({who})" for who in dict.fromkeys((next(iter(values)), best)))
 
 
 def _capability_lines(row: Capability, found: Mapping[tuple[str, str], Found]) -> str:

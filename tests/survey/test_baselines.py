@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -51,6 +54,16 @@ def test_classes_are_told_apart() -> None:
     examples = classes()
     for baseline in (linear(), forest(20), boosting()):
         assert np.mean(baseline(examples, 0)(examples.columns).argmax(axis=1) == examples.truth) > 0.95
+
+
+@pytest.mark.parametrize("make", [forest, boosting])
+def test_medians_care_little_for_outliers(make: Callable[..., Baseline]) -> None:
+    examples = regression(1)
+    wild = np.random.default_rng(3).random((N, 1)) < 0.1
+    train = replace(examples, truth=np.where(wild, 30.0, examples.truth))
+    mean, median = (np.median(make(median=by)(train, 0)(examples.columns) - examples.truth) for by in (False, True))
+    assert mean > 0.5
+    assert abs(median) < 0.1
 
 
 def test_a_column_that_was_never_missing_in_training_may_be_later() -> None:
