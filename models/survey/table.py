@@ -85,7 +85,7 @@ result names the command that makes it again. A simulator's variant is judged wi
 fresh examples; a real set by five folds, pooled out of fold, with networks trained for each fold. In brackets: 95 %
 interval, by drawing records again. `pit` and `tarp` are the largest distance of a posterior's ranks from uniform, with
 an interval (Massart's band) that begins at 0 where chance alone may have made it. Of a row's baselines the first is
-printed, and the best where that is another. Speeds are of one thread, model and baseline on the same records of one run.
+printed, and the best if that is another. Speeds are of one thread, model and baseline on the same records of a run.
 **Toy**: the simulator stands for a physical one that is out of reach; believe the method, not the number. The last
 column is what the papers or the review report, on their data: no figure of a toy is comparable with it. **Given** sets
 are real, but for DC2, which others simulated.
