@@ -77,8 +77,8 @@ def step(models: Sequence[Model], settings: Settings, metrics: Metrics, where: T
     from broker.sidecar.step import Sidecar
 
     ids = Installed() if files else assemble.product_ids(settings)
-    fetch, threads = Fetch(settings.sidecar.uri_prefixes), settings.sidecar.threads
-    return Sidecar(models, where, metrics, __version__, assemble.now_ms, fetch, ids, threads)
+    fetch = Fetch(settings.sidecar.uri_prefixes, tries=settings.sidecar.uri_tries)
+    return Sidecar(models, where, metrics, __version__, assemble.now_ms, fetch, ids, settings.sidecar.threads)
 
 
 def work(names: Sequence[str], settings: Settings, metrics: Metrics, *, files: bool = False) -> Work:

@@ -194,6 +194,9 @@ class Sidecar(_Section):
         default_factory=list,
         description="What addresses of arrays that lie outside their product must begin with; none: none is read.",
     )
+    uri_tries: int = Field(
+        20, ge=1, description="Tries of an address whose store does not answer; then its product is a dead letter."
+    )
     weights: Path | None = Field(None, description="Folder of the rows' weights; default: those that are installed.")
     threads: int = Field(2, ge=1, le=256, description="Threads that answer; each takes its share of a batch.")
 

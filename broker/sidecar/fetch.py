@@ -1,4 +1,4 @@
-"""Arrays that lie elsewhere: read only from where the operator allows, in bounded time.
+"""Arrays that lie elsewhere: read only from where the operator allows, in bounded time and tries.
 
 A product may come from a stranger. Without this rule it could have any file of this machine read, or any address of its
 network called, and learn from the answer what is there. Files and object stores are read through fsspec, HTTP by
@@ -12,6 +12,7 @@ import os
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,8 @@ SHOWN = 256
 PIECE = 2**20
 SECONDS, TIMEOUT_S = 60.0, 10.0
 """For a whole array, the largest being 64 MB; for a connection, and for each read of HTTP."""
+TRIES = 20
+"""Of an address whose store is in trouble; with the pauses of the delivery loop, somewhat more than a minute."""
 _WEB = ("http", "https")
 _LATER = (408, 425, 429)  # time-out, too early, too many requests: the store is busy
 Pieces = Callable[[int], bytes]
@@ -39,6 +42,8 @@ class Fetch:
         allowed. A prefix ends where a folder ends.
     seconds : float
         That reading may take.
+    tries : int
+        Of an address whose store does not answer. One that was given up is tried once for each later product.
 
     Raises
     ------
@@ -46,9 +51,10 @@ class Fetch:
         A prefix is no address, or its protocol needs a package that is not installed.
     """
 
-    def __init__(self, allowed: Sequence[str] = (), seconds: float = SECONDS) -> None:
+    def __init__(self, allowed: Sequence[str] = (), seconds: float = SECONDS, tries: int = TRIES) -> None:
         self._allowed = tuple(_folder(prefix) for prefix in allowed)
-        self._seconds = seconds
+        self._seconds, self._tries = seconds, tries
+        self._failed: Counter[str] = Counter()  # tries in a row, by address
         for prefix in allowed:
             _check_protocol(prefix)
 
@@ -58,27 +64,36 @@ class Fetch:
         Raises
         ------
         Reject
-            It is not there, or we may not read it.
+            It is not there, or we may not read it, or all tries are over.
         Wait
-            What should have it does not answer, or not in time.
+            What should have it does not answer, or not in time: try again.
         """
         if not self._is_allowed(uri):
             raise _bad(uri, "is under none of the prefixes that [sidecar] uri_prefixes allows")
         deadline = time.monotonic() + self._seconds
         try:
             with self._web(uri) if _protocol(uri) in _WEB else _stored(uri) as pieces:
-                return _read(pieces, size + 1, deadline)
+                found = _read(pieces, size + 1, deadline)
         except urllib.error.HTTPError as error:
             with error:
                 if error.code >= 500 or error.code in _LATER:
-                    raise Wait(f"{uri[:SHOWN]} does not answer: {error}") from error
+                    raise self._later(uri, str(error)) from error
                 raise _bad(uri, f"cannot be read: {error}") from error
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError, ValueError) as error:
             raise _bad(uri, f"cannot be read: {error}") from error
         except http.client.InvalidURL as error:
             raise _bad(uri, f"is no address: {error}") from error
         except Exception as error:  # each protocol has its own errors
-            raise Wait(f"{uri[:SHOWN]} does not answer: {error!r}") from error
+            raise self._later(uri, repr(error)) from error
+        self._failed.pop(uri, None)
+        return found
+
+    def _later(self, uri: str, why: str) -> Wait | Reject:
+        """Return what a failed try comes to: another one, or, lest one address stop its partition for ever, the end."""
+        if self._failed[uri] + 1 >= self._tries:
+            return _bad(uri, f"does not answer, the last of {self._tries} tries with {why}")
+        self._failed[uri] += 1
+        return Wait(f"{uri[:SHOWN]} does not answer: {why}")
 
     def _is_allowed(self, uri: str) -> bool:
         """Tell whether an address lies under a prefix; what could lead out of it (.., links, chains) does not."""

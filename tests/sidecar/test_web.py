@@ -3,13 +3,20 @@
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 import pytest
 
+from broker.cli import products
+from broker.core.config import load
 from broker.core.errors import Wait
 from broker.decode.limits import Reject
+from broker.deliver.outputs import DirectoryOutputs
 from broker.sidecar import read
+from broker.sidecar.catalogue import Plan
 from broker.sidecar.fetch import Fetch
+from broker.sidecar.write import product_message
+from tests.sidecar.rows import Colour, galaxies
 from tests.sidecar.test_read import elsewhere, example, reason_of, same
 from tests.sidecar.web import Answer, reply, serving
 
@@ -76,6 +83,43 @@ def test_what_is_not_there_is_a_dead_letter(status: int) -> None:
 def test_a_server_in_trouble_is_waited_for(status: int) -> None:
     with pytest.raises(Wait, match=str(status)):
         asked(sends(b"later", status))()
+
+
+def test_an_address_that_never_answers_is_a_dead_letter_and_what_is_behind_it_goes_on(tmp_path: Path) -> None:
+    folder, out, asked_for = tmp_path / "in", tmp_path / "out", list[str]()
+    folder.mkdir()
+
+    def answer(to: BaseHTTPRequestHandler) -> None:
+        asked_for.append(to.path)
+        reply(to, 500)
+
+    with serving(answer) as url:
+        for name in "bd":
+            (folder / name).write_bytes(elsewhere(f"{url}/{name}", GOOD))
+        for n, name in enumerate("ace"):
+            (folder / name).write_bytes(product_message(galaxies(n, 1)))
+        settings = load(None, {"sidecar.uri_prefixes": [url], "sidecar.uri_tries": 3})
+        totals = products.to_directory(["colour"], [Colour()], [folder], out, settings, Plan(), "avro")
+    assert (totals.scored, totals.dead_lettered) == (3, 2)
+    letters = list(DirectoryOutputs(out).dead_letters())
+    assert [letter["reason"] for letter in letters] == ["bad_uri"] * 2
+    assert f"{url}/b' does not answer, the last of 3 tries with HTTP Error 500" in letters[0]["error"]
+    assert asked_for[:3] == ["/b"] * 3
+    assert asked_for.count("/d") == 3
+
+
+def test_tries_are_counted_in_a_row_and_what_was_given_up_is_tried_again_for_each_product() -> None:
+    states = [503, 503, 200, 503, 503, 503, 503, 200, 503]
+    found: list[str] = []
+    with serving(lambda to: reply(to, states[len(found)], GOOD)) as url:
+        fetch, packet = Fetch([url], tries=3), elsewhere(f"{url}/image.f4", GOOD)
+        for _ in states:
+            try:
+                read.product(packet, fetch)
+                found.append("read")
+            except (Wait, Reject) as error:
+                found.append(type(error).__name__)
+    assert found == ["Wait", "Wait", "read", "Wait", "Wait", "Reject", "Reject", "read", "Wait"]
 
 
 def test_an_endless_body_ends_with_the_first_byte_too_many() -> None:
