@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+from broker.core.errors import TocsinError
 
 INPUTS = "inputs.txt"
 """File in a replay's directory: absolute paths and ``kafka:TOPIC`` that it was given, one a line, over all its runs."""
@@ -19,10 +22,32 @@ def note_inputs(directory: Path, names: list[str], *, whole: bool = True, rounds
     given = dict.fromkeys([*noted_inputs(directory), *names, *([] if whole else [PART]), *([ROUNDS] if rounds else [])])
     if whole and set(names) >= given.keys() - {PART, ROUNDS}:
         given.pop(PART, None)
-    (directory / INPUTS).write_text("".join(f"{path}\n" for path in given))
+    write_whole(directory / INPUTS, "".join(f"{path}\n" for path in given))
 
 
 def noted_inputs(directory: Path) -> list[str]:
-    """Return what was noted, with `PART` and `ROUNDS`; nothing where nothing was."""
+    """Return what was noted, with `PART` and `ROUNDS`; nothing where nothing was.
+
+    Raises
+    ------
+    TocsinError
+        It cannot be read.
+    """
     path = directory / INPUTS
-    return path.read_text().splitlines() if path.exists() else []
+    try:
+        return path.read_text().splitlines() if path.exists() else []
+    except (OSError, ValueError) as error:
+        raise TocsinError(f"{path} is damaged ({error}): remove it, and run the command that made it again") from error
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file, if that changes it, so that a process that is killed leaves the old one or the new one."""
+    content = text.encode()
+    if path.exists() and path.read_bytes() == content:
+        return
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+    temporary.rename(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,12 +12,11 @@ from typing import TYPE_CHECKING
 import click
 
 from broker import __version__
-from broker.cli import assemble
+from broker.cli import assemble, note
 from broker.cli.assemble import Work
 from broker.cli.inputs import note_inputs
 from broker.core.batch import FilePacket
 from broker.core.config import Settings
-from broker.core.errors import TocsinError
 from broker.core.metrics import Metrics, Recorded
 from broker.core.topics import Topics
 from broker.sidecar import catalogue, tables
@@ -34,8 +32,6 @@ if TYPE_CHECKING:
     from broker.sidecar.step import Sidecar
 
 IN_FLIGHT = "in_flight.json"
-NOTE = "sidecar.json"
-"""File in a directory of results: which rows made them, and how catalogues were cut."""
 BATCH_ROWS, BATCH_BYTES = 16_384, 16_000_000
 
 
@@ -116,7 +112,8 @@ def to_directory(
     Raises
     ------
     TocsinError
-        A catalogue lacks what the rows read, an input is damaged, or the directory holds something else.
+        A catalogue lacks what the rows read, or is another one than before; an input is damaged; or the directory
+        holds something else.
     """
     from broker.deliver.files import FileSink, FileSource
     from broker.deliver.notes import FileNotes
@@ -124,7 +121,7 @@ def to_directory(
     inputs = Inputs.of(paths, models, plan)
     for line in inputs.told():
         click.echo(line, err=True)
-    _note(directory, names, plan)
+    note.write(directory, names, plan, inputs.catalogues)
     note_inputs(directory, [str(path.absolute()) for path in paths])
     where = topics(names, settings)
     made = flat(names, settings) if form == "parquet" else None
@@ -216,36 +213,29 @@ class Inputs:
 
 
 def count(directory: Path, paths: Sequence[Path]) -> int:
-    """Return how many packets ``paths`` are for the sidecar that made ``directory``."""
-    from broker.archive import read
-
-    plan = Plan(**json.loads((directory / NOTE).read_text())["plan"])
-    return sum(
-        read.count([path]) if tables.form_of(path) == "packets" else catalogue.count(path, plan)
-        for path in read.files(paths)
-    )
-
-
-def rows_of(directory: Path) -> list[str]:
-    """Return which rows made a directory's results; none where it is no sidecar's."""
-    note = directory / NOTE
-    found: list[str] = json.loads(note.read_text())["rows"] if note.exists() else []
-    return found
-
-
-def _note(directory: Path, names: Sequence[str], plan: Plan) -> None:
-    """Write down which rows answer how, or refuse a directory where that is otherwise: blocks are what is done.
+    """Return how many packets ``paths`` are for the sidecar that made ``directory``.
 
     Raises
     ------
     TocsinError
+        A catalogue is not the one that was answered.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    path, note = directory / NOTE, {"rows": list(names), "plan": dataclasses.asdict(plan)}
-    mine = json.loads(json.dumps(note))
-    if path.exists() and (found := json.loads(path.read_text())) != mine:
-        raise TocsinError(f"{directory} holds results of {found}, and this is {mine}: take another --out")
-    path.write_text(json.dumps(note) + "\n")
+    from broker.archive import read
+
+    noted, packets = note.read(directory) or note.Note([], Plan()), 0
+    for path in read.files(paths):
+        if tables.form_of(path) == "packets":
+            packets += read.count([path])
+        else:
+            noted.check(path, directory)
+            packets += catalogue.count(path, noted.plan)
+    return packets
+
+
+def rows_of(directory: Path) -> list[str]:
+    """Return which rows made a directory's results; none where it is no sidecar's."""
+    found = note.read(directory)
+    return found.rows if found else []
 
 
 def _told(totals: Totals, metrics: Recorded, seconds: float) -> str:

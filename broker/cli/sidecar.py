@@ -101,8 +101,9 @@ def run(
     'tocsin run' does with alerts. Rows that share a trunk share its forward pass.
 
     From files, --out gets results/*, dead_letters/*.avro and the manifest; run the same command again to go on where it
-    was stopped. Columns of a catalogue go by the names of what the row reads ('tocsin sidecar list'); without units
-    in the file, the row's own are taken to be meant, and that is said.
+    was stopped. New products in a file or folder are answered then; a catalogue that grew or changed is refused, for
+    its blocks are other rows: it needs another --out. Columns of a catalogue go by the names of what the row reads
+    ('tocsin sidecar list'); without units in the file, the row's own are taken to be meant, and that is said.
 
     \b
     Example:

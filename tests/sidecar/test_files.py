@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import os
+import resource
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import pytest
 from astropy.table import Table
 
 from broker.cli import products
+from broker.cli.inputs import note_inputs
 from broker.cli.ledger import count_inputs
 from broker.core import schemas
 from broker.core.config import Settings
@@ -23,7 +27,9 @@ from broker.deliver.loop import Totals
 from broker.deliver.outputs import DirectoryOutputs
 from broker.deliver.recount import recount_directory
 from broker.sidecar import catalogue, tables, write
+from broker.sidecar.answer import Embedded
 from broker.sidecar.catalogue import Plan
+from broker.sidecar.product import Product
 from broker.sidecar.write import product_message
 from tests.sidecar.rows import Colour, galaxies
 
@@ -187,18 +193,122 @@ def test_a_row_that_fails_at_one_product_loses_that_one_only(tmp_path: Path) -> 
     assert recount_directory(out)["balanced"]
 
 
+class Stopped(Colour):
+    """Stops where it is to answer the 700th galaxy."""
+
+    def embed(self, products: list[Product]) -> Embedded:
+        if any("G700" in product.records for product in products):
+            raise TocsinError("enough")
+        return super().embed(products)
+
+
 def test_what_was_stopped_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, out = tmp_path / "galaxies.csv", tmp_path / "out"
+    as_text(path, columns())
+    monkeypatch.setattr(products, "BATCH_ROWS", BLOCK)
+    with pytest.raises(TocsinError, match="enough"):
+        answer(out, path, model=Stopped())
+    assert len(colours(out)) == 700 // BLOCK * BLOCK
+    assert answer(out, path).received == 16 - 700 // BLOCK
+    assert_right(colours(out))
+
+
+def grown(path: Path) -> str:
+    with path.open("a") as file:
+        file.write("G1000,20.5,20.0,0,0\n")
+    return "galaxies.csv is not the catalogue that .*: it had [0-9,]+ bytes and has [0-9,]+; take another --out"
+
+
+def changed(path: Path) -> str:
+    path.write_text(path.read_text().replace("G0,20.0,", "G0,21.0,"))
+    return "galaxies.csv is not the catalogue that .*: its bytes are others; take another --out"
+
+
+@pytest.mark.parametrize("change", [grown, changed])
+def test_a_catalogue_that_is_another_one_is_refused_where_it_was_answered(
+    change: Callable[[Path], str], tmp_path: Path
+) -> None:
+    path, out = tmp_path / "galaxies.csv", tmp_path / "out"
+    as_text(path, columns())
+    answer(out, path)
+    text = change(path)
+    for refused in (lambda: answer(out, path), lambda: count_inputs(str(out), (), {})):
+        with pytest.raises(TocsinError, match=text):
+            refused()
+    assert answer(tmp_path / "new", path).scored == 16
+
+
+def test_a_catalogue_that_was_touched_or_copied_is_the_same_one(tmp_path: Path) -> None:
+    path, out = tmp_path / "galaxies.csv", tmp_path / "out"
+    as_text(path, columns())
+    answer(out, path)
+    os.utime(path, (1, 1))
+    assert answer(out, path).received == 0
+    path.with_suffix(".new").write_bytes(path.read_bytes())
+    path.with_suffix(".new").rename(path)
+    assert answer(out, path).received == 0
+    assert count_inputs(str(out), (), {}) == 16
+
+
+def test_a_catalogue_of_which_nothing_is_answered_may_be_mended(tmp_path: Path) -> None:
     path, out = tmp_path / "galaxies.csv", tmp_path / "out"
     as_text(path, columns())
     text = path.read_text()
     path.write_text(text.replace("G700,20.0,", "G700,oops,"))
-    monkeypatch.setattr(products, "BATCH_ROWS", BLOCK)
     with pytest.raises(TocsinError, match="oops"):
         answer(out, path)
-    first = list(colours(out))
     path.write_text(text)
-    assert answer(out, path).received == 16 - len(first) // BLOCK
+    answer(out, path)
     assert_right(colours(out))
+
+
+def test_products_that_come_to_a_folder_are_answered(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for n in range(2):
+        (folder / f"{n}.bin").write_bytes(good(10 * n))
+        assert answer(out, folder).scored == 1
+    assert recount_directory(out, source_packets=count_inputs(str(out), (), {}))["balanced"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b'{"rows": [], "plan": {"blocks": 1}}'])
+def test_a_damaged_note_is_said(content: bytes, tmp_path: Path) -> None:
+    path, out = tmp_path / "galaxies.csv", tmp_path / "out"
+    as_text(path, columns())
+    answer(out, path)
+    (out / "sidecar.json").write_bytes(content)
+    for refused in (lambda: answer(out, path), lambda: count_inputs(str(out), (), {})):
+        with pytest.raises(TocsinError, match=r"sidecar\.json is damaged .*: remove it, and run the command that made"):
+            refused()
+    (out / "sidecar.json").unlink()
+    assert answer(out, path).received == 0
+    (out / "inputs.txt").write_bytes(b"\xff\xff")
+    with pytest.raises(TocsinError, match=r"inputs\.txt is damaged .*: remove it"):
+        answer(out, path)
+
+
+def test_notes_are_whole_or_not_there(tmp_path: Path) -> None:
+    """A disk that takes no more leaves the old ones, as a kill does; a note that says the same is not written."""
+    first, second, out = tmp_path / "a.csv", tmp_path / "b.csv", tmp_path / "out"
+    as_text(first, columns())
+    as_text(second, columns())
+    answer(out, first)
+    notes = [out / "sidecar.json", out / "inputs.txt"]
+    before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in notes]
+    answer(out, first)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limit[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            answer(out, first, second)
+        with pytest.raises(OSError, match="File too large"):
+            note_inputs(out, ["another"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in notes] == before
+    assert answer(out, first, second).scored == 16
 
 
 def test_columns_go_by_other_names_and_numbers_may_stand_for_nothing(tmp_path: Path) -> None:

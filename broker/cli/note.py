@@ -1,0 +1,112 @@
+"""The note in a directory of a sidecar's results: which rows made them, how catalogues were cut, what these were.
+
+A block of a catalogue is known by its number. In a catalogue that grew or changed, the same number is other rows, so it
+is refused; one that was only copied or touched is the same one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from broker.cli.inputs import write_whole
+from broker.core.errors import TocsinError
+from broker.sidecar.catalogue import Plan
+
+NOTE = "sidecar.json"
+PIECE = 2**20
+
+
+class Stamp(NamedTuple):
+    """What a file is known by: its size in bytes, its time in Unix ns, and the CRC-32 of all of it."""
+
+    size: int
+    mtime_ns: int
+    crc: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What is noted of a directory: the rows, the plan, and the stamps of the catalogues by path."""
+
+    rows: list[str]
+    plan: Plan
+    catalogues: dict[str, Stamp] = field(default_factory=dict)
+
+    def check(self, path: Path, directory: Path) -> Stamp:
+        """Return the stamp of a file that is what was noted, or of which nothing was.
+
+        Raises
+        ------
+        TocsinError
+            It is another one.
+        """
+        old, now = self.catalogues.get(str(path)), path.stat()
+        if old and (old.size, old.mtime_ns) == (now.st_size, now.st_mtime_ns):
+            return old
+        new = _stamp(path)
+        if old and (old.size, old.crc) != (new.size, new.crc):
+            how = f"it had {old.size:,} bytes and has {new.size:,}" if old.size != new.size else "its bytes are others"
+            told = f"{path} is not the catalogue that {directory} was made of: {how}"
+            raise TocsinError(f"{told}; take another --out for what it is now")
+        return new
+
+
+def read(directory: Path) -> Note | None:
+    """Return what a directory's note says; None where it is no sidecar's.
+
+    Raises
+    ------
+    TocsinError
+        It is damaged.
+    """
+    path = directory / NOTE
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text())
+        plan = Plan(**{**found["plan"], "missing": tuple(found["plan"]["missing"])})
+        return Note(list(found["rows"]), plan, {name: Stamp(*stamp) for name, stamp in found["catalogues"].items()})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        told = f"{path} is damaged ({error!r})"
+        raise TocsinError(f"{told}: remove it, and run the command that made {directory} again") from error
+
+
+def write(directory: Path, names: Sequence[str], plan: Plan, catalogues: Iterable[Path]) -> None:
+    """Write down which rows answer what and how; refuse a directory where that is otherwise.
+
+    Raises
+    ------
+    TocsinError
+    """
+    old, mine = read(directory) or Note(list(names), plan), Note(list(names), plan)
+    if (old.rows, old.plan) != (mine.rows, mine.plan):
+        there, here = ({"rows": note.rows, "plan": dataclasses.asdict(note.plan)} for note in (old, mine))
+        raise TocsinError(f"{directory} holds results of {there}, and this is {here}: take another --out")
+    answered = _answered(directory)
+    for path in catalogues:
+        known = old if str(path) in answered else mine  # one of which nothing is answered yet may be mended
+        mine.catalogues[str(path)] = known.check(path, directory)
+    whole = dataclasses.replace(mine, catalogues={**old.catalogues, **mine.catalogues})
+    directory.mkdir(parents=True, exist_ok=True)
+    write_whole(directory / NOTE, json.dumps(dataclasses.asdict(whole)) + "\n")
+
+
+def _answered(directory: Path) -> set[str]:
+    """Return the files of which a directory has results."""
+    from broker.deliver.files import read_manifest
+
+    return {source["topic"] for line, _ in read_manifest(directory) for source in line["ledger"]["sources"]}
+
+
+def _stamp(path: Path) -> Stamp:
+    found, crc = path.stat(), 0
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            crc = zlib.crc32(piece, crc)
+    return Stamp(found.st_size, found.st_mtime_ns, crc)
