@@ -94,6 +94,7 @@ class Training(_Strict):
     rate: float
     decay: float
     members: int
+    few: bool = False
     examples: int
     held_out: int
     seconds: float
@@ -124,7 +125,8 @@ class Card(_Strict):
         What the weights had learned before those.
     training : Training
     metrics : dict of str to float
-        Of the held-out examples that also chose the epoch: a check, no result; results are the bench's.
+        Of the held-out examples that also chose the epoch: a check, no result; results are the bench's. Where examples
+        are few, of the first member alone: others saw them.
     trunk, head : File
     """
 

@@ -24,7 +24,7 @@ class Task:
     ----------
     row : Row
     train, held : Examples
-        Held-out examples choose the epoch.
+        Held-out examples choose the epoch, unless examples are few.
     report : Show
     frozen : Trunks or None
         Of the row whose trunk is shared.
@@ -52,6 +52,7 @@ class Task:
 def train(task: Task, member: int, seed: int) -> tuple[nn.Module, Any]:
     """Return trunk and head of one member, as they were after the epoch that held-out examples liked best.
 
+    Where examples are few, as they were after the last.
     Of a frozen trunk the head alone is trained, and the trunk that is returned does nothing.
     """
     row, rng = task.row, np.random.default_rng((seed, member))
@@ -72,7 +73,7 @@ def train(task: Task, member: int, seed: int) -> tuple[nn.Module, Any]:
                 inputs = task.inputs(row.augment(task.train.columns, rng), member)
             descent.epoch(trunk, head, inputs, truth)
             loss = _loss(trunk, head, held, held_truth)
-            if loss < best:
+            if loss < best or row.training.few:
                 best, kept = loss, copy.deepcopy(both.state_dict())
             task.report(f"{row.id} {member + 1}, held-out loss {loss:.4f}", epoch + 1, row.training.epochs)
         both.load_state_dict(kept)

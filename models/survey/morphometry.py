@@ -17,8 +17,6 @@ from broker.models.survey import stamps
 from broker.models.survey.baselines import forest
 from broker.models.survey.row import Baseline, Columns, Examples, Floats
 
-HOME = 30.0
-"""Pixels from the stamp's middle within which light is the source's own; it fades out beyond."""
 FEWEST = 5
 """Pixels that a shape needs."""
 _SLICES = np.array([-np.inf, -1.6, -1.2, -0.8, -0.4, 0.0, 0.4, 0.8, 1.2, 1.6, np.inf])  # of the long axis, in sigmas
@@ -32,7 +30,7 @@ def on_images(classical: Baseline | None = None, size: int = 152) -> Baseline:
 def shapes(images: NDArray[np.floating]) -> Columns:
     """Return what is measured of cleaned images (n, s, s): arrays (n,); NaN of an image with nothing in it."""
     y, x = np.indices(images.shape[1:]) - 0.5 * (images.shape[1] - 1)
-    home = np.exp(-0.5 * (np.hypot(x, y) / HOME) ** 4)
+    home = np.exp(-0.5 * (np.hypot(x, y) / stamps.HOME) ** 4)  # beyond, a stranger's
     measured = [_shape(image * home, x, y) for image in images]
     names = next((list(shape) for shape in measured if shape), [])
     return {name: np.array([shape.get(name, np.nan) for shape in measured]) for name in names}

@@ -150,13 +150,18 @@ class Baseline(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """How a row is trained: epochs, batch size, learning rate, weight decay; ``members`` networks are averaged."""
+    """How a row is trained: epochs, batch size, learning rate, weight decay; ``members`` networks are averaged.
+
+    Where examples are ``few``, held-out ones are too few to choose the epoch: the last one counts. And they are too
+    many to go without: each member holds out others.
+    """
 
     epochs: int = 40
     batch: int = 256
     rate: float = 2e-3
     decay: float = 1e-4
     members: int = 1
+    few: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 Images = NDArray[np.float32]
 """(n, b, height, width)."""
+HOME = 30.0
+"""Pixels from a stamp's middle within which light is the source's own."""
 _BLOCK = 256  # images at once: bounds memory
 
 
@@ -32,6 +34,19 @@ def _cleaned(stamps: NDArray[np.float64], sigmas: float) -> NDArray[np.float64]:
     peak = stamps.max(axis=(2, 3), keepdims=True)
     bright: NDArray[np.float64] = np.divide(stamps, peak, out=stamps, where=peak > 0)
     return bright
+
+
+def own_brightness(bright: Images) -> Images:
+    """Return cleaned images (n, b, s, s) whose brightest pixel within `HOME` of the middle is 1.
+
+    A stranger that outshines the source is cut off at 1, or the source would look faint. Where the middle is empty, the
+    image stays as it is.
+    """
+    y, x = (np.arange(bright.shape[axis]) - 0.5 * (bright.shape[axis] - 1) for axis in (2, 3))
+    near = np.hypot(y[:, None], x) < HOME
+    peak = np.where(near, bright, 0.0).max(axis=(2, 3), keepdims=True, initial=0.0)
+    own: Images = np.divide(bright, peak, out=bright.copy(), where=peak > 0)
+    return np.minimum(own, 1.0, out=own)
 
 
 def centred(images: NDArray[Any], size: int) -> NDArray[Any]:

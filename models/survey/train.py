@@ -1,6 +1,7 @@
 """Training of a row: the same for benches and for the weights that ship, and what `tocsin train ROW` does.
 
-A tenth of the examples is held out: it chooses the epoch, and calibrates how unlike the training set a record is.
+A tenth of the examples is held out: it chooses the epoch, unless examples are few, and calibrates how unlike the
+training set a record is.
 """
 
 from __future__ import annotations
@@ -98,12 +99,20 @@ def fit(
     task = Task(row, examples.take(train), examples.take(held), report, trunks, start)
     count = row.training.members if trunks is None else len(trunks.networks)
     with _flushed():
-        members = [descend.train(task, k, seed) for k in range(count)]
+        members = [descend.train(_of_member(task, examples, seed, k), k, seed) for k in range(count)]
     if trunks is None:
         networks = [trunk for trunk, _ in members]
         prepared = [row.trunk.prepare(read(row, part.columns).columns, row.inputs) for part in (task.train, task.held)]
         trunks = Trunks(networks, domain.fit(*(through(networks[0], x) for x in prepared)))
     return Fitted(row, trunks, [head for _, head in members])
+
+
+def _of_member(task: Task, examples: Examples, seed: int, member: int) -> Task:
+    """Return what a member learns: where examples are few, every member holds out others."""
+    if member == 0 or not task.row.training.few:
+        return task
+    train, held = split(task.row, examples, seed, member)
+    return replace(task, train=examples.take(train), held=examples.take(held))
 
 
 @contextmanager
@@ -127,8 +136,10 @@ def _pretrained(row: Row, seed: int, report: Show, threads: int) -> Fitted | Non
     return fit(begun, first.variant.make(first.variant.n, seed, None), seed, report=report, threads=threads)
 
 
-def split(row: Row, examples: Examples, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def split(row: Row, examples: Examples, seed: int, part: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return which examples train, and which are held out; those that lack what the row requires are in neither.
+
+    ``part`` says which tenth is held out; after the last comes the first.
 
     Raises
     ------
@@ -142,6 +153,7 @@ def split(row: Row, examples: Examples, seed: int) -> tuple[NDArray[np.int64], N
         raise TocsinError(f"{row.id}: {len(usable)} of {len(examples)} examples can be used, {FEWEST} are needed")
     order = np.random.default_rng(seed).permutation(usable)
     n_held = round(HELD_OUT * len(order))
+    order = np.roll(order, -part * n_held)
     return np.sort(order[n_held:]), np.sort(order[:n_held])
 
 
@@ -208,7 +220,9 @@ def _card(
     row, seed = fitted.row, options.seed
     other = f" --epochs {options.epochs}" if options.epochs else ""
     train, held = (examples.take(part) for part in split(row, examples, seed))
-    figures = JUDGES[row.judge](fitted.answer(held.columns), held.truth, held.extra)
+    alone = Fitted(row, Trunks(fitted.trunks.networks[:1], fitted.trunks.domain), fitted.heads[:1])
+    judged = alone if row.training.few else fitted
+    figures = JUDGES[row.judge](judged.answer(held.columns), held.truth, held.extra)
     training = asdict(row.training) | {"members": len(fitted.heads)}
     first = None if row.pretraining is None else row.pretraining.variant.make(8, seed, None).data
     return Card(

@@ -38,9 +38,9 @@ class PolarCnn:
     dropout: float = 0.3
 
     def prepare(self, columns: Columns, inputs: tuple[Input, ...]) -> NDArray[np.float32]:
-        """Return (n, bands, size, size): what stands above the noise, the brightest pixel 1."""
+        """Return (n, bands, size, size): what stands above the noise, the source's brightest pixel 1."""
         (image,) = inputs
-        return stamps.cleaned(np.asarray(columns[image.name]), self.size)
+        return stamps.own_brightness(stamps.cleaned(np.asarray(columns[image.name]), self.size))
 
     def build(self, example: NDArray[Any]) -> nn.Module:
         """Return the network."""

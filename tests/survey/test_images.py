@@ -112,6 +112,20 @@ def test_noise_is_measured_and_clipped_and_what_is_clipped_stays() -> None:
     np.testing.assert_array_equal(stamps.cleaned(once, 100), once)
 
 
+def test_a_stranger_that_outshines_the_source_does_not_dim_it() -> None:
+    alone = np.zeros((1, 1, 128, 128), dtype=np.float32)
+    alone[..., 60:70, 62:66] = np.linspace(0.1, 1.0, 10, dtype=np.float32)[:, None]
+    crowded = 0.2 * alone
+    crowded[..., 10, 10] = 1.0
+    seen = stamps.own_brightness(crowded)
+    assert seen[0, 0, 10, 10] == 1.0
+    seen[0, 0, 10, 10] = 0.0
+    np.testing.assert_allclose(seen, alone, rtol=1e-6)
+    far = np.zeros_like(alone)
+    far[..., 5, 5] = 0.5
+    np.testing.assert_array_equal(stamps.own_brightness(far), far)
+
+
 def test_products_of_several_sizes_are_answered_as_alone() -> None:
     sizes = (30, 64, 65, 150)
     products = [Product(str(size), Kind.CUTOUT, ["a"], {"image": Array("", images(1, size))}) for size in sizes]

@@ -115,6 +115,30 @@ def test_what_cannot_be_used_trains_nothing() -> None:
         train.fit(ROW, made, 0)
 
 
+def test_every_tenth_is_held_out_by_one_member() -> None:
+    made = simulated(300, 1, None)
+    parts = [train.split(ROW, made, 0, part) for part in range(10)]
+    assert sorted(np.concatenate([held for _, held in parts])) == list(range(300))
+    assert all(sorted([*used, *held]) == list(range(300)) for used, held in parts)
+    fitted = train.fit(replace(ROW, training=Training(epochs=1, members=2, few=True)), made, 0)
+    whole = train.fit(replace(ROW, training=Training(epochs=1, members=2)), made, 0)
+    one, other = ([next(network.parameters()).detach() for network in each.trunks.networks] for each in (fitted, whole))
+    assert torch.equal(one[0], other[0])
+    assert not torch.equal(one[1], other[1])
+
+
+def test_where_examples_are_few_held_out_ones_choose_nothing() -> None:
+    made = simulated(200, 1, None)
+    _, held = train.split(ROW, made, 0)
+    truth = made.truth.copy()
+    truth[held] = -10.0 * truth[held]
+    wrong = replace(made, truth=truth)
+    for few in (True, False):
+        row = replace(ROW, training=Training(epochs=4, batch=16, rate=1e-2, few=few))
+        one, other = (train.fit(row, each, 0).answer(made.columns).outputs[0].value for each in (made, wrong))
+        assert np.array_equal(one, other) == few
+
+
 def test_augmented_examples_are_trained_on_each_epoch() -> None:
     seen = []
 

@@ -49,6 +49,7 @@ class PolarCnn(nn.Module):
             nn.Dropout2d(0.1),
             *_layer(4 * c, 4 * c, 1),
         )
+        self.layers.to(memory_format=torch.channels_last)  # as the images: half the time
         self.last = nn.Sequential(nn.Linear(8 * c * (rings // 8), width), nn.ReLU(), nn.Dropout(dropout))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -71,7 +72,7 @@ class PolarCnn(nn.Module):
         places = torch.einsum("nij,raj->nrai", matrix, self.places) + shift[:, None, None]
         places = places * (2.0 / self.size)
         rings = [
-            grid_sample(avg_pool2d(images, pool), places[:, first:last], align_corners=False)
+            grid_sample(_pooled(images, pool), places[:, first:last], align_corners=False)
             for pool, first, last in self.pools
         ]
         light = torch.cat(rings, dim=2)
@@ -95,6 +96,10 @@ class _Around(nn.Module):
 def _layer(n_in: int, n_out: int, pool: int | tuple[int, int]) -> list[nn.Module]:
     """Return a layer; what it pools before it normalises is less to do."""
     return [_Around(n_in, n_out), nn.MaxPool2d(pool), nn.BatchNorm2d(n_out), nn.ReLU()]
+
+
+def _pooled(images: Tensor, pool: int) -> Tensor:
+    return avg_pool2d(images, pool) if pool > 1 else images
 
 
 def _pools(spacings: list[float]) -> list[tuple[int, int, int]]:

@@ -23,6 +23,6 @@ ROW = Row(
         "sim": Variant(fr_classes, n=6_000, training=Training(epochs=6, batch=64, rate=4e-3, decay=5e-3)),
     },
     baselines={"shapes + forest": on_images()},
-    training=Training(epochs=40, batch=64, rate=4e-3, decay=5e-3, members=3),
+    training=Training(epochs=40, batch=64, rate=4e-3, decay=5e-3, members=3, few=True),
     judge="classes",
 )
