@@ -25,6 +25,8 @@ from broker.sidecar.product import MESSAGE_BYTES, RECORDS
 LIMITS = Limits(MESSAGE_BYTES, RECORDS, RECORDS + 10_000, schema_bytes=65_536)
 PARTS = 300
 """Types within a writer schema, each counted wherever it stands: with the items, a bound on fastavro's work."""
+EMPTY = 10
+"""Those within arrays and maps that take no bytes of their own: else few bytes, or none, would be much work."""
 _UNUSED = {"default", "doc", "logicalType"}
 """What reading needs not; a logical type would make another thing of a value than our schema says."""
 
@@ -80,12 +82,19 @@ def _writer(text: bytes) -> tuple[Program, Any, Any]:
 
 def _check_parts(tree: Tree) -> None:
     """Refuse a schema that says much in few bytes: one that contains itself, or the same records again and again."""
-    count, left = 0, [tree.root]
+    count, empty, left = 0, 0, [(tree.root, False)]
     while left:
-        count += 1
+        node, repeated = left.pop()
+        node, count = tree.resolve(node), count + 1
+        empty += repeated and (node.type in ("record", "null") or (node.type == "fixed" and not node.size))
         if count > PARTS:
             raise Reject(Dead.BOUND_EXCEEDED, f"the writer schema has more than {PARTS} parts, or contains itself")
-        left += tree.resolve(left.pop()).children
+        if empty > EMPTY:
+            told = f"the writer schema has more than {EMPTY} parts without bytes"
+            raise Reject(Dead.BOUND_EXCEEDED, f"{told} in its arrays and maps")
+        repeated = repeated or node.type in ("array", "map")
+        # a null in a union has the byte that says so
+        left += [(c, repeated) for c in node.children if not (node.type == "union" and c.type == "null")]
 
 
 def _plain(schema: Any) -> Any:
