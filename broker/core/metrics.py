@@ -18,7 +18,7 @@ CounterName = Literal[
     "shadow_failed_total",  # {model, reason} alerts that a candidate should have scored and could not
     "products_sent_total",  # {kind} products of classified alerts for sidecars
     "products_missing_total",  # {kind, reason} alerts that were chosen and have no such product
-    "records_answered_total",  # {row} records of products that a survey model answered
+    "records_answered_total",  # {row} records of products that a survey model answered, pz-mdn@dc2
     "records_unanswered_total",  # {row, reason} records of products that it could not answer
     "alerts_expired_total",  # {topic} offsets that the source dropped before we read them
     "transactions_aborted_total",  # transactions that were rolled back and tried again

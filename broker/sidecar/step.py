@@ -196,7 +196,8 @@ class Sidecar:
             if isinstance(result, Record):
                 made.add(result, _why_unscored(found))
                 for answer in found:
-                    made.ended.update({(answer["row"], why): n for why, n in _reasons(answer, len(product)).items()})
+                    name = f"{answer['row']}@{answer['variant']}"
+                    made.ended.update({(name, why): n for why, n in _reasons(answer, len(product)).items()})
             else:
                 dead.append(result)
         made.bury(dead)

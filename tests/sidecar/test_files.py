@@ -146,7 +146,7 @@ def test_rows_of_several_models_have_columns_of_their_own(tmp_path: Path) -> Non
     assert "colour" not in names
 
 
-def test_two_variants_of_one_row_have_columns_of_their_own(tmp_path: Path) -> None:
+def test_two_variants_of_one_row_have_columns_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out, names = tmp_path / "galaxies.csv", tmp_path / "out", ["colour", "colour@sdss-mgs", "other"]
     as_text(path, columns())
     models = [Colour(), Colour(variant="sdss-mgs"), Colour("other")]
@@ -154,6 +154,9 @@ def test_two_variants_of_one_row_have_columns_of_their_own(tmp_path: Path) -> No
     table = pq.read_table(out / "results")
     assert {"colour_colour_sim", "colour_colour_sdss_mgs", "colour_other"} <= set(table.column_names)
     assert set(table["model_colour_sim"].to_pylist()) == {"colour@sim/1/" + "ab" * 8}
+    said = capsys.readouterr().out
+    for name in ("colour@sim", "colour@sdss-mgs", "other@sim"):
+        assert f"{name}: 900 records answered" in said
 
 
 def good(first: int, records: int = 2) -> bytes:

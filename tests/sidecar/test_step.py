@@ -50,7 +50,7 @@ def test_records_are_counted_once_their_results_are_published() -> None:
     step.committed(other, outcomes)
     assert not metrics.counters
     step.committed(batch, outcomes)
-    answered, unanswered = (("row", "colour"),), (("reason", "not_finite"), ("row", "colour"))
+    answered, unanswered = (("row", "colour@sim"),), (("reason", "not_finite"), ("row", "colour@sim"))
     assert metrics.counters == {("records_answered_total", answered): 4, ("records_unanswered_total", unanswered): 1}
 
 
