@@ -24,11 +24,11 @@ ROW = Row(
         *(Input(f"mag_err_{band}", "mag", required=False) for band in BROAD),
     ),
     at_least=40,
-    trunk=Fluxes(width=192, depth=3),
+    trunk=Fluxes(width=192, depth=4),
     head=Mixture(components=5, estimate="mode"),
     targets=(Target("redshift", low=0.0, high=1.3),),
     variants={"sim": Variant(narrow_sky, n=2_000)},
-    pretraining=Pretraining(Variant(narrow, n=100_000), Training(epochs=15, batch=256)),
+    pretraining=Pretraining(Variant(narrow, n=300_000), Training(epochs=24, batch=512, rate=3e-3)),
     training=Training(epochs=10, batch=64, rate=2e-4),
     baselines={
         "templates": templates.photo_z(
