@@ -63,19 +63,23 @@ class Outcomes:
         Exactly one on the survey's ``all`` topic per scored or unscored packet, and its copies.
     dead : list of DeadLetter
         Exactly one per dead-lettered packet.
+    whole : bool
+        False: these are of the batch's first packets alone, as many as there are codes, for all that is to be published
+        of the batch would be too much to be committed at once; the other packets come again.
     """
 
     code: NDArray[np.int8]
     reason: list[str]
     records: list[Record]
     dead: list[DeadLetter]
+    whole: bool = True
 
 
 class Step(Protocol):
     """What the delivery loop runs. Two failures only: a row's code, or `broker.core.errors.Wait` for the batch."""
 
     def __call__(self, batch: PacketBatch) -> Outcomes:
-        """Return one outcome per packet; must not block on anything but its own work.
+        """Return one outcome per packet, or of the first ones; must not block on anything but its own work.
 
         Raises
         ------

@@ -162,7 +162,7 @@ class _Loop:
             self.metrics.gauge("alerts_in_flight", 0)
 
     def _deliver(self, intake: Intake) -> None:
-        """Run the step over a batch and commit it; in parts where the step, or an earlier process, failed at it."""
+        """Run the step over a batch and commit it; in parts where there is too much to commit, or a failure to find."""
         parts = self._until_ready("notes", lambda: self.suspects.parts(intake))
         while parts:
             part = parts.pop(0)
@@ -170,7 +170,11 @@ class _Loop:
             outcomes = self._until_ready("step", partial(self.suspects.run, part))
             if isinstance(outcomes, list):
                 parts[:0] = outcomes
-            elif not self._commit(part, outcomes) or self.stop.is_set():
+                continue
+            if not outcomes.whole and 0 < (ended := len(outcomes.code)) < len(part.batch):
+                parts.insert(0, part.part(ended, len(part.batch)))
+                part = part.part(0, ended)
+            if not self._commit(part, outcomes) or self.stop.is_set():
                 return
 
     def _commit(self, intake: Intake, outcomes: Outcomes) -> bool:

@@ -30,6 +30,8 @@ from broker.sidecar.write import Context, Said, split
 
 RESULT_BYTES = 8_000_000
 """Of a result; what Kafka takes on the topics that we make."""
+BATCH_BYTES = 128_000_000
+"""Of results that are committed together, but for those of the last stretch."""
 SHARE = 1024
 """Records that are worth a thread."""
 LOGGED = 10
@@ -52,6 +54,11 @@ class _Made:
     def __post_init__(self) -> None:
         self.code = np.full(len(self.batch), Outcome.DEAD_LETTERED, np.int8)
         self.reason = [""] * len(self.batch)
+
+    def outcomes(self, ended: int) -> Outcomes:
+        """Return what came of the first ``ended`` packets."""
+        whole = ended == len(self.batch)
+        return Outcomes(self.code[:ended], self.reason[:ended], self.records, self.dead, whole)
 
     def add(self, record: Record, why: str) -> None:
         """Take the result of a product that is unscored if there is a reason why."""
@@ -85,6 +92,8 @@ class Sidecar:
         That answer: the rows' networks leave the interpreter to others.
     stretch_bytes : int
         Arrays and records that are in memory together.
+    batch_bytes : int
+        Results that end what is committed together.
     timer : callable
         Seconds, for wall times and the stages' metric.
     """
@@ -98,13 +107,14 @@ class Sidecar:
     ids: Ids = read.OURS
     threads: int = 1
     stretch_bytes: int = 2 * read.PRODUCT_BYTES
+    batch_bytes: int = BATCH_BYTES
     timer: Callable[[], float] = time.perf_counter
     _ended: Counter[tuple[str, str]] = field(default_factory=Counter)  # records by row and reason
-    _answered: PacketBatch | None = None  # what that is of
+    _answered: Outcomes | None = None  # what that is of
     _most: dict[Kind, int] = field(default_factory=dict)  # records of a product
 
     def __call__(self, batch: PacketBatch) -> Outcomes:
-        """Return one outcome per product of ``batch``.
+        """Return one outcome per product of ``batch``, or of the first ones, where results are many bytes.
 
         Raises
         ------
@@ -112,7 +122,9 @@ class Sidecar:
             What holds an array that lies elsewhere, or the schema registry, does not answer.
         """
         made, stretches = _Made(batch), read.products(batch, self.fetch, self.ids, self.stretch_bytes)
-        while (stretch := self._next(stretches)) is not None:
+        ended = size = 0
+        while size < self.batch_bytes and (stretch := self._next(stretches)) is not None:
+            ended += sum(map(len, stretch))
             products, dead = self._without_long(*stretch)
             kinds = {product.kind for product in products.values()}
             with self._timed("rows"):
@@ -120,20 +132,18 @@ class Sidecar:
                     kind: self._answers(kind, [p for p in products.values() if p.kind == kind]) for kind in kinds
                 }
             with self._timed("result"):
-                self._take(made, products, answers, dead)
-        self._ended, self._answered = made.ended, batch
-        return Outcomes(made.code, made.reason, made.records, made.dead)
+                size += self._take(made, products, answers, dead)
+        self._ended, self._answered = made.ended, made.outcomes(ended)
+        return self._answered
 
     def committed(self, batch: PacketBatch, outcomes: Outcomes) -> None:
         """Count the records that were answered, now that it is published; log dead letters.
 
         A packet may be given up, and committed, without this step; then nothing is counted.
         """
-        for (row, reason), n in self._ended.items() if self._answered is batch else ():
-            if reason:
-                self.metrics.count("records_unanswered_total", n, row=row, reason=reason)
-            else:
-                self.metrics.count("records_answered_total", n, row=row)
+        if self._answered is outcomes:
+            self._count_records()
+            self._answered = None  # results can be large
         for letter in outcomes.dead[:LOGGED]:
             where = {"topic": batch.topics[letter.row], "partition": int(batch.partitions[letter.row])}
             place = {**where, "offset": int(batch.offsets[letter.row])}
@@ -141,6 +151,13 @@ class Sidecar:
             log.warning("dead letter: %s", letter.text, extra={**place, **found})
         if len(outcomes.dead) > LOGGED:
             log.warning("%d more dead letters in this batch", len(outcomes.dead) - LOGGED)
+
+    def _count_records(self) -> None:
+        for (row, reason), n in self._ended.items():
+            if reason:
+                self.metrics.count("records_unanswered_total", n, row=row, reason=reason)
+            else:
+                self.metrics.count("records_answered_total", n, row=row)
 
     def _without_long(self, products: dict[int, Product], dead: list[DeadLetter]) -> Stretch:
         """Bury products whose results no topic takes, before they are answered."""
@@ -187,20 +204,22 @@ class Sidecar:
 
     def _take(
         self, made: _Made, products: dict[int, Product], answers: dict[Kind, Iterator[Answers]], dead: list[DeadLetter]
-    ) -> None:
-        """Add the outcomes of a stretch."""
-        now = self.clock_ms()
+    ) -> int:
+        """Add the outcomes of a stretch, and return the bytes of its results."""
+        now, size = self.clock_ms(), 0
         for row, product in products.items():
             found = next(answers[product.kind])
             result = self._record(made.batch, row, product, found, now)
             if isinstance(result, Record):
                 made.add(result, _why_unscored(found))
+                size += len(result.value)
                 for answer in found:
                     name = f"{answer['row']}@{answer['variant']}"
                     made.ended.update({(name, why): n for why, n in _reasons(answer, len(product)).items()})
             else:
                 dead.append(result)
         made.bury(dead)
+        return size
 
     def _record(
         self, batch: PacketBatch, row: int, product: Product, answers: Answers, now: int

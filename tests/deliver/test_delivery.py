@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,32 @@ def test_a_batch_that_must_wait_is_tried_again_and_said(backend: Backend, caplog
     assert any("the registry is away" in message for message in caplog.messages)
     assert sorted(step.seen) == list(range(50))
     assert found(backend)["balanced"]
+
+
+def test_a_step_may_end_the_first_packets_alone(backend: Backend) -> None:
+    class Brief(FakeStep):
+        def __call__(self, batch: PacketBatch) -> Outcomes:
+            found = super().__call__(batch.part(0, min(7, len(batch))))
+            return replace(found, whole=len(found.code) == len(batch))
+
+    backend.feed([packet(n) for n in range(50)])
+    step = Brief(backend.topics)
+    totals = backend.run(step, until=50, bounds=Bounds(max_alerts=20, max_wait_s=2.0))
+    assert (sorted(step.seen), totals.received) == (list(range(50)), 50)
+    assert totals.batches >= 8
+    ledger = found(backend)
+    assert (ledger["received"], ledger["balanced"]) == (50, True)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_step_that_forgets_packets_stops_the_run(whole: bool, backend: Backend) -> None:
+    class Forgetful(FakeStep):
+        def __call__(self, batch: PacketBatch) -> Outcomes:
+            return replace(super().__call__(batch.part(0, len(batch) // 2 if whole else 0)), whole=whole)
+
+    backend.feed([packet(n) for n in range(50)])
+    with pytest.raises(Stop, match=r"the step returned \d+ outcomes for \d+ packets"):
+        backend.run(Forgetful(backend.topics), until=50)
 
 
 def test_a_failure_outside_the_step_ends_the_run_and_loses_nothing(backend: Backend) -> None:

@@ -2,16 +2,21 @@
 
 import random
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from broker.core import schemas
+from broker.core.batch import FilePacket
 from broker.core.metrics import Recorded
 from broker.core.outcomes import Outcomes
 from broker.core.reasons import Outcome
-from broker.deliver.loop import _check
+from broker.deliver.files import FileSink, FileSource
+from broker.deliver.loop import _check, run
+from broker.deliver.outputs import DirectoryOutputs
+from broker.deliver.recount import recount_directory
 from broker.deliver.types import Intake
 from broker.sidecar import read, step, write
 from broker.sidecar.product import Array, Kind, Product
@@ -44,10 +49,10 @@ def test_products_of_one_and_of_many_records_share_a_forward_pass() -> None:
 def test_records_are_counted_once_their_results_are_published() -> None:
     metrics = Recorded()
     step, product = sidecar(metrics=metrics), without("mag_g", mag_g=Array("mag", np.array([np.nan, 21.0])))
-    batch, other = packets(product, galaxies(0, 3)), packets(galaxies(0, 5))
+    batch = packets(product, galaxies(0, 3))
     outcomes = step(batch)
     assert not metrics.counters
-    step.committed(other, outcomes)
+    step.committed(batch, replace(outcomes))  # what another made of the batch
     assert not metrics.counters
     step.committed(batch, outcomes)
     answered, unanswered = (("row", "colour@sim"),), (("reason", "not_finite"), ("row", "colour@sim"))
@@ -169,6 +174,26 @@ def test_a_batch_that_names_more_than_fits_is_answered_in_stretches() -> None:
     for one, other in zip(results(outcomes), whole, strict=True):
         one["answers"][0]["wallTime"] = other["answers"][0]["wallTime"] = None
         assert one == other
+
+
+def test_results_of_many_bytes_are_committed_in_parts(tmp_path: Path) -> None:
+    batch, metrics = packets(*(galaxies(10 * n, 10) for n in range(9))), Recorded()
+    batch.values[2] = b"bad"
+    whole = sidecar()(batch)
+    two, size = 2 * 10 * (16 + read.RECORD_BYTES), len(whole.records[0].value)
+    made = replace(sidecar(metrics=metrics), stretch_bytes=two, batch_bytes=3 * size)
+    first = made(batch)
+    assert (first.reason, first.whole, len(first.records)) == (["", "", "bad_magic", "", ""], False, 4)
+    source = FileSource([FilePacket("p", n, value) for n, value in enumerate(batch.values)])
+    results = frozenset({"t.results"})
+    sink = FileSink(tmp_path, primary=results, schema="result")
+    totals = run(source, made, sink, metrics=metrics, primary=results)
+    assert (totals.batches, totals.scored, totals.dead_lettered) == (2, 8, 1)
+    assert metrics.counters["records_answered_total", (("row", "colour@sim"),)] == 80
+    found = recount_directory(tmp_path, source_packets=9)
+    assert (found["balanced"], found["received"]) == (True, 9)
+    records = [record for result in DirectoryOutputs(tmp_path).annotations() for record in result["records"]]
+    assert records == [f"galaxy {n}" for n in range(90) if not 20 <= n < 30]
 
 
 @pytest.mark.parametrize("threads", [2, 3, 8])
