@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.table import Table
 
-from broker.cli import products
+from broker.cli import note, products
 from broker.cli.inputs import note_inputs
 from broker.cli.ledger import count_inputs
 from broker.core import schemas
@@ -304,7 +304,7 @@ def test_notes_are_whole_or_not_there(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, limit[1]))
     try:
         with pytest.raises(TocsinError, match=r"cannot write .*sidecar.json: File too large"):
-            answer(out, first, second)
+            note.write(out, ["colour"], Plan(block=BLOCK), [first, second])
         with pytest.raises(TocsinError, match=r"cannot write .*inputs.txt: File too large"):
             note_inputs(out, ["another"])
     finally:
