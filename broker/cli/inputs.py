@@ -17,8 +17,13 @@ def note_inputs(directory: Path, names: list[str], *, whole: bool = True, rounds
     """Remember what a replay was given, so that an input that was never read is missed.
 
     A replay of all that was noted makes parts whole; several rounds stay.
+
+    Raises
+    ------
+    TocsinError
+        It cannot be written.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    make(directory)
     given = dict.fromkeys([*noted_inputs(directory), *names, *([] if whole else [PART]), *([ROUNDS] if rounds else [])])
     if whole and set(names) >= given.keys() - {PART, ROUNDS}:
         given.pop(PART, None)
@@ -40,14 +45,37 @@ def noted_inputs(directory: Path) -> list[str]:
         raise TocsinError(f"{path} is damaged ({error}): remove it, and run the command that made it again") from error
 
 
+def make(directory: Path) -> None:
+    """Make a directory, and those above it, where it is not there.
+
+    Raises
+    ------
+    TocsinError
+        That is not allowed, or a file is in the way.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TocsinError(f"cannot make {directory}: {error.strerror}") from error
+
+
 def write_whole(path: Path, text: str) -> None:
-    """Write a file, if that changes it, so that a process that is killed leaves the old one or the new one."""
+    """Write a file, if that changes it, so that a process that is killed leaves the old one or the new one.
+
+    Raises
+    ------
+    TocsinError
+        It cannot be written.
+    """
     content = text.encode()
-    if path.exists() and path.read_bytes() == content:
-        return
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-    temporary.rename(path)
+    try:
+        if path.exists() and path.read_bytes() == content:
+            return
+        with temporary.open("wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.rename(path)
+    except OSError as error:
+        raise TocsinError(f"cannot write {path}: {error.strerror}") from error

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from broker.cli.inputs import write_whole
+from broker.cli.inputs import make, write_whole
 from broker.core.errors import TocsinError
 from broker.sidecar.catalogue import Plan
 
@@ -93,7 +93,7 @@ def write(directory: Path, names: Sequence[str], plan: Plan, catalogues: Iterabl
         known = old if str(path) in answered else mine  # one of which nothing is answered yet may be mended
         mine.catalogues[str(path)] = known.check(path, directory)
     whole = dataclasses.replace(mine, catalogues={**old.catalogues, **mine.catalogues})
-    directory.mkdir(parents=True, exist_ok=True)
+    make(directory)
     write_whole(directory / NOTE, json.dumps(dataclasses.asdict(whole)) + "\n")
 
 

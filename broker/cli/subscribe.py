@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from broker.cli.inputs import make
 from broker.client import Received, Subscription
 from broker.client import subscribe as open_subscription
 from broker.core import schemas
@@ -55,7 +56,7 @@ def subscribe(
     """
     signal.signal(signal.SIGTERM, _interrupt)
     if save is not None:
-        save.mkdir(parents=True, exist_ok=True)
+        make(save)
     with open_subscription(
         topic, brokers=brokers, group=group, from_=from_, limit=limit, once=once, config=config
     ) as subscription:

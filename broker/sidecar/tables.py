@@ -120,7 +120,7 @@ def _parquet_chunks(path: Path, numbers: Sequence[str], texts: Sequence[str]) ->
     try:
         for batch in _parquet(path).iter_batches(ROWS, columns=[*numbers, *texts]):
             yield _of_arrow(path, batch, numbers, texts)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
         raise TocsinError(f"cannot read {path} as Parquet: {error}") from error
 
 
