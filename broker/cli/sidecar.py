@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import sys
 import threading
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("tocsin.sidecar")
 RUN = "run"
 PATIENCE_MS = 3_600_000
+FEW = 8
+"""Numbered names that the list prints in full."""
 
 
 class _Rows(click.Group):
@@ -203,15 +208,26 @@ def patient(settings: Settings) -> Settings:
 def list_(as_json: bool) -> None:
     """List every row: what it reads and gives, what it can be trained on, and what it is trained on (toy or not).
 
+    Rows that cannot be read are named at the end, with the reason; exit 1 then.
+
     \b
     Example:
       tocsin sidecar list --json
     """
     from broker.models.survey import registry
 
-    for name in registry.rows():
-        found = about(name)
-        click.echo(json.dumps(found) if as_json else line(found))
+    broken: list[TocsinError] = []
+    for name in sorted(registry.places()):
+        try:
+            found = about(name)
+        except TocsinError as error:
+            broken.append(error)
+        else:
+            click.echo(json.dumps(found) if as_json else line(found))
+    for why in broken:
+        click.echo(f"tocsin: {why}", err=True)
+    if broken:
+        sys.exit(1)
 
 
 def about(name: str) -> dict[str, Any]:
@@ -219,8 +235,8 @@ def about(name: str) -> dict[str, Any]:
     from broker.models.survey import card, registry
     from broker.models.survey.row import Capability
 
-    row, module = registry.row(name), registry.places()[name].module.split(".")
-    family = module[3] if module[:3] == ["broker", "models", "survey"] else module[0]
+    row, place = registry.row(name), registry.places()[name]
+    family = place.module.split(".")[3] if place.package == registry.OURS else place.package
     found: dict[str, Any] = {"id": row.id, "family": family, "summary": row.summary}
     if isinstance(row, Capability):
         return {**found, "service": True}
@@ -238,7 +254,7 @@ def about(name: str) -> dict[str, Any]:
 
 def _card(card: Any, row: Any, variant: str) -> Any:
     try:
-        return card.read(row, variant)
+        return card.read(row.on(variant), variant)
     except TocsinError:
         return None
 
@@ -251,9 +267,19 @@ def line(found: dict[str, Any]) -> str:
     gives = ", ".join(g if isinstance(g, str) else f"{g['name']} {g['unit']}".strip() for g in found["gives"])
     trained = found["trained"]
     states = [
-        f"{v} ({'toy' if trained[v]['toy'] else 'trained'})" if v in trained else f"{v} (-)" for v in found["variants"]
+        f"{v} ({'toy' if trained[v]['toy'] else 'trained'})" if v in trained else f"{v} (not trained)"
+        for v in found["variants"]
     ]
-    reads = ", ".join(one["name"] for one in found["reads"])
+    reads = ", ".join(_shortened([one["name"] for one in found["reads"]]))
     return (
         f"{head} {found['kind']} -> {gives}; {', '.join(states)}\n{'':<27} {found['summary']}\n{'':<27} reads {reads}"
     )
+
+
+def _shortened(names: list[str]) -> list[str]:
+    """Return names in their order, but of many that differ in their last number the first and the last."""
+    found: list[str] = []
+    for _, alike in groupby(names, lambda name: re.sub(r"\d+$", "", name)):
+        run = list(alike)
+        found += run if len(run) <= FEW else [f"{run[0]} … {run[-1]} ({len(run)})"]
+    return found

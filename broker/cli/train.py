@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 from functools import partial
@@ -12,6 +13,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from broker.core.config import load
+from broker.core.errors import TocsinError
 
 
 @click.command()
@@ -67,11 +69,20 @@ def train(
         else:
             from broker.models.transients import recipes  # heavy: torch, scikit-learn
 
+            _check(name, [*recipes.MODELS, *registry.places()])
             options = recipes.Options(data, load(config).run.cache_dir, out, seed, epochs, folds, threads)
             card = recipes.run(name, options, partial(show, bars))
             size = card.weights.bytes
     click.echo(f"{card.name} {card.version}: {size} bytes, {card.training.seconds:.0f} s of training")
     click.echo(json.dumps(card.metrics, indent=2))
+
+
+def _check(name: str, known: list[str]) -> None:
+    """Refuse a name that neither the stream's models nor the survey models have."""
+    if name not in known:
+        near = difflib.get_close_matches(name.partition("@")[0], known)
+        hint = f"; like it: {', '.join(near)}" if near else ""
+        raise TocsinError(f"no model is called {name!r}{hint}; see `tocsin model list` and `tocsin sidecar list`")
 
 
 def real_sets() -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -197,7 +198,10 @@ def folder(row: str, variant: str, root: Path | None = None) -> Path:
 
 def installed(root: Path | None = None) -> list[str]:
     """Return the names (``pz-mdn@dc2``) of the rows' variants that have weights, sorted."""
-    roots = {root} if root is not None else {registry.weights_of(row) for row in registry.places()}
+    roots = {root} if root is not None else set()
+    for row in registry.places() if root is None else ():
+        with suppress(TocsinError):  # of a broken row there is nothing to serve; who names it is told
+            roots.add(registry.weights_of(row))
     found = {path.parent for place in roots for path in place.glob(f"*/*/{CARD_FILE}")}
     return sorted(f"{path.parent.name}@{path.name}" for path in found)
 

@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
 from pathlib import Path
+from types import ModuleType
 
 from broker.core.errors import TocsinError
+from broker.models.survey.judge import JUDGES
 from broker.models.survey.row import Capability, Row
 
 GROUP = "tocsin.sidecars"
 """Entry points of out-of-tree rows: the row's id, and ``package.module:ROW``."""
+OURS = "tocsin"
+"""The package of this tree's rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a row is stated: a module and its value's name."""
+    """Where a row is stated.
+
+    Attributes
+    ----------
+    module, value : str
+        What holds it.
+    package : str
+        As it is installed.
+    rival : str
+        Another place that states a row of the same id, so that neither counts; '' for none.
+    """
 
     module: str
     value: str = "ROW"
+    package: str = OURS
+    rival: str = ""
+
+    def __str__(self) -> str:
+        """Return the file in this tree, or the value and its package."""
+        if self.package == OURS:
+            return f"{self.module.removeprefix('broker.').replace('.', '/')}.py"
+        return f"{self.module}:{self.value} of the package {self.package}"
 
     def load(self) -> Row | Capability:
         """Import the module and return the row.
@@ -29,23 +51,39 @@ class Place:
         Raises
         ------
         TocsinError
-            The value is no row.
+            The module cannot be imported, the value is no row, or its judge is none.
         """
-        row = getattr(import_module(self.module), self.value, None)
+        row = getattr(self.imported(), self.value, None)
         if not isinstance(row, Row | Capability):
-            raise TocsinError(f"{self.module}:{self.value} is no row of the survey models but {type(row).__name__}")
+            raise TocsinError(f"{self} is no row of the survey models but {type(row).__name__}")
+        if isinstance(row, Row) and row.judge not in JUDGES:
+            raise TocsinError(f"{self}: the judge {row.judge!r} is none of {', '.join(JUDGES)}")
         return row
 
+    def imported(self) -> ModuleType:
+        """Import the module.
 
-def rows() -> dict[str, Row | Capability]:
-    """Return all rows by their ids, sorted.
+        Raises
+        ------
+        TocsinError
+            It cannot be.
+        """
+        try:
+            return import_module(self.module)
+        except Exception as error:  # whatever a row's file does, other rows go on
+            raise TocsinError(f"{self} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def rows(package: str = "") -> dict[str, Row | Capability]:
+    """Return the rows of a package, or of all, by their ids, sorted.
 
     Raises
     ------
     TocsinError
-        Two rows have one id, or a file or entry point holds no row or one of another id.
+        As `row`, of any of them.
     """
-    return {name: row(name) for name in sorted(places())}
+    found = sorted(places().items())
+    return {name: row(name) for name, place in found if package in ("", place.package)}
 
 
 def row(name: str) -> Row | Capability:
@@ -54,14 +92,16 @@ def row(name: str) -> Row | Capability:
     Raises
     ------
     TocsinError
-        There is none, or its file states another id.
+        There is none, or two, or what states it is broken or states another id.
     """
     place = places().get(name)
     if place is None:
         raise TocsinError(f"no survey model is called {name!r}; there are: {', '.join(sorted(places())) or 'none'}")
+    if place.rival:
+        raise TocsinError(f"two survey models are called {name!r}: {place} and {place.rival}")
     found = place.load()
     if found.id != name:
-        raise TocsinError(f"{place.module} is found as {name!r} but states the id {found.id!r}")
+        raise TocsinError(f"{place} is found as {name!r} but states the id {found.id!r}")
     return found
 
 
@@ -94,54 +134,54 @@ def variants(found: Row, *, real: bool) -> list[str]:
 
 
 def simulated() -> list[str]:
-    """Return the names of every row's variants that a simulator makes."""
-    return [name for each in rows().values() if isinstance(each, Row) for name in variants(each, real=False)]
+    """Return the names of this tree's rows' variants that a simulator makes."""
+    return [name for each in rows(OURS).values() if isinstance(each, Row) for name in variants(each, real=False)]
+
+
+def package_of(row_id: str) -> str:
+    """Return the package that states a row; this tree's where there is no such row."""
+    place = places().get(row_id)
+    return OURS if place is None else place.package
 
 
 def weights_of(row_id: str) -> Path:
-    """Return the folder that a row's weights are installed in: this tree's, or beside an out-of-tree row's module."""
-    place = places().get(row_id)
-    if place is None or place.module.startswith("broker."):
-        return Path(str(files("broker") / "models" / "survey" / "weights"))
-    path = import_module(place.module).__file__
-    return Path(str(path)).parent / "weights"
-
-
-def places() -> dict[str, Place]:
-    """Return where each row is stated, by its id; nothing is imported but what lists them.
+    """Return the folder that a row's weights are installed in: this tree's, or beside an out-of-tree row's module.
 
     Raises
     ------
     TocsinError
-        Two places have one id; the text names both.
+        That module cannot be imported.
     """
+    place = places().get(row_id)
+    if place is None or place.package == OURS:
+        return Path(str(files("broker") / "models" / "survey" / "weights"))
+    return Path(str(place.imported().__file__)).parent / "weights"
+
+
+def places() -> dict[str, Place]:
+    """Return where each row is stated, by its id; nothing is imported but what lists them."""
     found = dict(_files())
     for point in entry_points(group=GROUP):
-        place = _of(point)
-        if found.setdefault(point.name, place) != place:
-            raise TocsinError(f"two survey models are called {point.name!r}: {found[point.name]} and {place}")
+        _add(found, point.name, _of(point))
     return found
 
 
 def _of(point: EntryPoint) -> Place:
-    return Place(point.module, point.attr or "ROW")
+    package = point.dist.name if point.dist else point.module
+    return Place(point.module, point.attr or "ROW", package)
+
+
+def _add(found: dict[str, Place], name: str, place: Place) -> None:
+    first = found.setdefault(name, place)
+    if first != place:
+        found[name] = replace(first, rival=str(place))
 
 
 @cache
 def _files() -> dict[str, Place]:
-    """Return the places of ``<family>/rows/<id with _>.py``.
-
-    Raises
-    ------
-    TocsinError
-        Two families have a row of one name.
-    """
+    """Return the places of ``<family>/rows/<id with _>.py``."""
     found: dict[str, Place] = {}
-    for family in sorted(Path(str(files("broker") / "models" / "survey")).glob("*/rows")):
-        for path in sorted(family.glob("[a-z]*.py")):
-            place = Place(f"broker.models.survey.{family.parent.name}.rows.{path.stem}")
-            name = path.stem.replace("_", "-")
-            if name in found:
-                raise TocsinError(f"two survey models are called {name!r}: {found[name].module} and {place.module}")
-            found[name] = place
+    for path in sorted(Path(str(files("broker") / "models" / "survey")).glob("*/rows/[a-z]*.py")):
+        family = path.parent.parent.name
+        _add(found, path.stem.replace("_", "-"), Place(f"broker.models.survey.{family}.rows.{path.stem}"))
     return found

@@ -24,9 +24,9 @@ HEADLINES = {
 """Figures that the table prints, by the row's judge; a figure of one of several targets ends in these."""
 
 
-def results_root() -> Path:
-    """Return the installed folder of results."""
-    return Path(str(files("broker") / "models" / "results"))
+def results_root(package: str = registry.OURS) -> Path:
+    """Return the installed folder of results; that of other packages' rows is ``results``, wherever they are judged."""
+    return Path(str(files("broker") / "models" / "results")) if package == registry.OURS else Path("results")
 
 
 def path(root: Path, row: str, variant: str) -> Path:
@@ -61,11 +61,11 @@ def shown(row: Capability, findings: list[Finding], said: str, seed: int, second
     }
 
 
-def missing(found: Mapping[tuple[str, str], Found]) -> list[str]:
-    """Return the names of what has no result yet: every variant of every row, and every capability."""
+def missing(found: Mapping[tuple[str, str], Found], package: str = registry.OURS) -> list[str]:
+    """Return the names of what has no result yet: every variant of every row of a package, and every capability."""
     wanted = [
         (name, variant)
-        for name, row in registry.rows().items()
+        for name, row in registry.rows(package).items()
         for variant in ([CAPABILITY] if isinstance(row, Capability) else row.variants)
     ]
     return [
@@ -73,9 +73,9 @@ def missing(found: Mapping[tuple[str, str], Found]) -> list[str]:
     ]
 
 
-def text(found: Mapping[tuple[str, str], Found]) -> str:
-    """Return the page."""
-    rows = registry.rows()
+def text(found: Mapping[tuple[str, str], Found], package: str = registry.OURS) -> str:
+    """Return the page of a package's rows."""
+    rows = registry.rows(package)
     models = "".join(_model_lines(row, found) for row in rows.values() if isinstance(row, Row))
     capabilities = "".join(_capability_lines(row, found) for row in rows.values() if isinstance(row, Capability))
     return f"""# Survey models beside the stream

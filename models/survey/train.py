@@ -168,14 +168,15 @@ def run(name: str, options: Options, report: Show) -> Card:
     Raises
     ------
     TocsinError
-        No such row or variant, no folder of real sets for a variant that needs it, too few examples, or no weights of
-        the row whose trunk is shared.
+        No such row or variant, no folder of real sets for a variant that needs it, too few examples or other columns
+        than the row's, or no weights of the row whose trunk is shared.
     """
     row, variant = registry.find(name)
     row = replace(row, training=replace(row.training, epochs=options.epochs or row.training.epochs))
     report(f"{row.id}@{variant}: examples", 0, 1)
     wanted = row.variants[variant]
     examples = wanted.make(wanted.n, options.seed, options.data)
+    _check(row, examples)
     report(f"{row.id}@{variant}: examples", 1, 1)
     trunks, trunk = _stored(row, variant, options) if row.shares else (None, None)
     begun = time.monotonic()
@@ -188,6 +189,13 @@ def run(name: str, options: Options, report: Show) -> Card:
     head = cards.describe(cards.HEAD_FILE, files[cards.HEAD_FILE])
     cards.write(_card(fitted, variant, examples, options, seconds, trunk, head), files, options.out)
     return cards.read(row, variant, options.out)
+
+
+def _check(row: Row, examples: Examples) -> None:
+    """Refuse examples that lack a column; real sets may lack what the row does not require."""
+    wanted = [one.name for one in row.inputs if one.required or not examples.data.real]
+    if absent := [name for name in wanted if name not in examples.columns]:
+        raise TocsinError(f"{row.id}: examples of {examples.data.id} have no column for {', '.join(absent)}")
 
 
 def _trunk_row(row: Row, variant: str) -> Row:

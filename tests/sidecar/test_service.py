@@ -150,6 +150,8 @@ def test_a_sidecar_on_kafka_and_the_commands_around_it(far: Path, kafka: RealKaf
     allowed = json.dumps([str(stored.parent)])
     retry = call("dlq", "retry", "kafka", "--sidecar", "far-line", **where, TOCSIN_SIDECAR__URI_PREFIXES=allowed)
     assert "2 dead letters retried: 1 scored, 1 dead again" in retry.output, retry.output
+    nowhere = call("ledger", "kafka", "--topics", f"{survey}.nonsense", **where)
+    assert (nowhere.exit_code, str(nowhere.exception)) == (1, f"there is no topic {survey}.nonsense.ledger")
     again = json.loads(call("ledger", "kafka", "--topics", prefix, "--json", **where).output)
     assert (again["balanced"], again["scored"], again["retried"]) == (True, 61, 2)
 
@@ -183,7 +185,10 @@ def test_the_list_has_every_row_with_what_it_reads_and_what_is_trained(far: Path
     assert line["gives"] == [{"name": "y", "unit": "mag"}]
     assert line["trained"] == {"sim": {"toy": False, "data": "line"}}
     assert any(row["service"] for row in found.values())
-    assert "far-line" in call("sidecar", "list").output
+    assert all(set(row["trained"]) == set(row["variants"]) for row in found.values() if not row["service"])
+    shown = call("sidecar", "list").output
+    assert "far-line" in shown
+    assert "reads flux_nb455 … flux_nb845 (40), flux_err_nb455 … flux_err_nb845 (40), mag_u, " in shown
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from broker.cli.main import tocsin
 from broker.core.errors import TocsinError
 from broker.models.survey import card as cards
-from broker.models.survey import registry, serve, train
+from broker.models.survey import registry, serve, table, train
 from broker.models.survey.fitted import Fitted
 from broker.models.survey.networks.mlp import Mlp as Network
 from broker.models.survey.progress import silent
@@ -30,6 +30,7 @@ from dataclasses import replace
 from tests.survey.line import ROW as LINE, simulated
 from broker.models.survey.heads import Mixture
 from broker.models.survey.row import Pretraining, Training, Variant
+from broker.sidecar.product import Input
 
 ROW = replace(LINE, id="far-away", variants={"sim": Variant(simulated, 600)})
 SHARING = replace(
@@ -39,6 +40,8 @@ SHARING = replace(
     variants={"sim": Variant(simulated, 600, shares="far-away"), "own": Variant(simulated, 600)},
 )
 CLASH = replace(ROW, id="pz-mdn")
+JUDGED = replace(ROW, id="far-judged", judge="mass")
+LACKING = replace(ROW, id="far-lacking", inputs=(*ROW.inputs, Input("c")))
 TUNED = replace(ROW, id="far-tuned", pretraining=Pretraining(Variant(simulated, 200), Training(epochs=1)))
 '''
 
@@ -55,7 +58,7 @@ class Package:
         info = self.folder / f"{self.module}-1.0.dist-info"
         info.mkdir(exist_ok=True)
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {self.module}\nVersion: 1.0\n")
-        lines = [f"{name} = {self.module}:{value}" for name, value in points.items()]
+        lines = [f"{name} = {value if ':' in value else f'{self.module}:{value}'}" for name, value in points.items()]
         (info / "entry_points.txt").write_text("\n".join(["[tocsin.sidecars]", *lines, ""]))
 
 
@@ -246,8 +249,9 @@ def test_an_out_of_tree_row_is_found_trained_and_served(package: Package) -> Non
 
 def test_two_rows_of_one_id_are_refused_and_both_are_named(package: Package) -> None:
     package.state({"pz-mdn": "CLASH"})
-    with pytest.raises(TocsinError, match=f"two survey models are called 'pz-mdn'.*pz_mdn.*{package.module}"):
+    with pytest.raises(TocsinError, match=f"called 'pz-mdn': .*pz_mdn.py and .* package {package.module}$"):
         registry.rows()
+    serve.load("pz-mlp@sim")
 
 
 def test_an_entry_point_of_another_id_or_of_no_row_is_refused(package: Package) -> None:
@@ -257,6 +261,66 @@ def test_an_entry_point_of_another_id_or_of_no_row_is_refused(package: Package) 
     package.state({"far-other": "simulated"})
     with pytest.raises(TocsinError, match="is no row of the survey models but function"):
         registry.row("far-other")
+
+
+def test_a_broken_row_is_named_and_harms_no_other(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = {"syntax": "ROW = (", "unpapered": "from broker.models.survey.row import Row\nROW = Row(id='far-unpapered')"}
+    for name, text in code.items():
+        (package.folder / f"{package.module}_{name}.py").write_text(text)
+    broken = {f"far-{name}": f"{package.module}_{name}:ROW" for name in (*code, "missing")}
+    package.state({"far-away": "ROW", **broken})
+    listed = CliRunner().invoke(tocsin, ["sidecar", "list"])
+    assert listed.exit_code == 1
+    assert {"far-away", "pz-mdn", "x-speed"} <= {line.split()[0] for line in listed.stdout.splitlines()}
+    told = listed.stderr.splitlines()
+    reasons = ("No module named", "SyntaxError: ", "missing 10 required positional arguments: 'summary', 'papers'")
+    for name, why, line in zip(sorted(broken), reasons, told, strict=True):
+        assert line.startswith(f"tocsin: {broken[name]} of the package {package.module} cannot be read: ")
+        assert why in line
+    assert CliRunner().invoke(tocsin, ["train", "far-away", "--epochs", "1"]).exit_code == 0
+    assert "far-away@sim" in CliRunner().invoke(tocsin, ["model", "list"]).output
+    serve.load("far-away")
+    served = CliRunner().invoke(tocsin, ["sidecar", "far-missing"])
+    assert isinstance(served.exception, TocsinError)
+    assert "cannot be read: ModuleNotFoundError" in str(served.exception)
+
+
+def test_a_broken_file_of_the_tree_is_named() -> None:
+    with pytest.raises(TocsinError, match=r"^models/survey/catalogue/rows/pz_nothing.py cannot be read: Module"):
+        registry.Place("broker.models.survey.catalogue.rows.pz_nothing").load()
+
+
+def test_what_is_wrong_with_a_row_is_said_before_it_is_trained(package: Package) -> None:
+    package.state({"far-judged": "JUDGED", "far-lacking": "LACKING"})
+    with pytest.raises(TocsinError, match="the judge 'mass' is none of photo-z, posterior, classes"):
+        train.run("far-judged", train.Options(), silent)
+    with pytest.raises(TocsinError, match="far-lacking: examples of line have no column for c"):
+        train.run("far-lacking", train.Options(), silent)
+
+
+def test_results_of_other_packages_lie_in_a_folder_of_their_own(
+    package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package.state({"far-away": "ROW"})
+    monkeypatch.chdir(tmp_path)
+    train.run("far-away", train.Options(epochs=1), silent)
+    before = sorted(table.results_root().rglob("*"))
+    run = CliRunner().invoke(tocsin, ["bench", "survey", "far-away"])
+    assert run.exit_code == 0, run.output
+    page = (tmp_path / "results" / "survey.md").read_text()
+    assert "| far-away | sim: line 1.0" in page
+    assert "pz-mdn" not in page
+    assert CliRunner().invoke(tocsin, ["bench", "survey", "far-away", "--check"]).exit_code == 0
+    assert sorted(table.results_root().rglob("*")) == before
+    found = table.read_results(tmp_path / "results")
+    assert "far-away" not in table.text(found)
+    assert "far-away@sim" not in table.missing({})
+
+
+def test_a_name_nearly_right_is_answered_with_those_like_it() -> None:
+    run = CliRunner().invoke(tocsin, ["train", "halo-mll@sim"])
+    assert "no model is called 'halo-mll@sim'; like it: halo-ml" in str(run.exception)
+    assert "lsst-gru" in str(CliRunner().invoke(tocsin, ["train", "lsst-gro"]).exception)
 
 
 def test_what_there_is_not_is_named() -> None:

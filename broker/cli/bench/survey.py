@@ -21,14 +21,19 @@ if TYPE_CHECKING:
 @click.argument("name", metavar="ROW[@VARIANT]")
 @click.option("--data", type=click.Path(path_type=Path, exists=True), help="Folder of real sets.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of folds and fresh examples.")
-@click.option("--results", type=click.Path(path_type=Path), help="Folder of results [default: the installed one].")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    help="Folder of results [default: the installed one; of other packages' rows: ./results].",
+)
 @click.option("--missing", is_flag=True, help="Only what has no result yet (with 'all').")
 @click.option("--check", is_flag=True, help="Fail if a result is missing or the table is not theirs; run nothing.")
 def survey(name: str, data: Path | None, seed: int, results: Path | None, missing: bool, check: bool) -> None:
-    """Judge ROW and its baselines on the same inputs, write the result, and make the table of all rows again.
+    """Judge ROW and its baselines on the same inputs, write the result, and make the table of its package's rows again.
 
     Without @VARIANT: every variant that can be judged here; real sets need --data (or $TOCSIN_TEST_DATA). 'all' is
-    every row. x-bench shows that the table's figures come out again. Exit 1 where --check finds something amiss.
+    every row of Tocsin's own. x-bench shows that the table's figures come out again. Exit 1 where --check finds
+    something amiss.
 
     \b
     Example:
@@ -36,11 +41,12 @@ def survey(name: str, data: Path | None, seed: int, results: Path | None, missin
       tocsin bench survey all --missing
       tocsin bench survey x-bench --check
     """
-    from broker.models.survey import table
+    from broker.models.survey import registry, table
 
-    root = results or table.results_root()
+    package = registry.package_of(name.partition("@")[0])
+    root = results or table.results_root(package)
     if check:
-        _check(root)
+        _check(root, package)
         return
     folder = data or real_sets()
     names = _names(name, folder, root if missing else None)
@@ -48,7 +54,7 @@ def survey(name: str, data: Path | None, seed: int, results: Path | None, missin
         for each in names:
             _one(each, folder, seed, root, bars)
     page = root / "survey.md"
-    page.write_text(table.text(table.read_results(root)))
+    page.write_text(table.text(table.read_results(root), package))
     click.echo(f"written: {page}")
 
 
@@ -59,7 +65,7 @@ def _names(name: str, data: Path | None, root: Path | None) -> list[str]:
 
     if "@" in name:
         return [name]
-    rows = registry.rows() if name == "all" else {name: registry.row(name)}
+    rows = registry.rows(registry.OURS) if name == "all" else {name: registry.row(name)}
     found = [
         each
         for row in rows.values()
@@ -67,7 +73,7 @@ def _names(name: str, data: Path | None, root: Path | None) -> list[str]:
     ]
     if root is None:
         return found
-    left = set(table.missing(table.read_results(root)))
+    left = set(table.missing(table.read_results(root), registry.package_of(name)))
     return [each for each in found if each in left]
 
 
@@ -114,15 +120,15 @@ def _line(name: str, figure: dict[str, Any]) -> str:
     return f"  {name} {figure['model']:.4g} {figure['unit']} [{low:.4g}, {high:.4g}] ({others})"
 
 
-def _check(root: Path) -> None:
+def _check(root: Path, package: str) -> None:
     from broker.models.survey import table
 
     found = table.read_results(root)
-    if left := table.missing(found):
+    if left := table.missing(found, package):
         click.echo(f"no result: {', '.join(left)}", err=True)
         sys.exit(1)
     page = root / "survey.md"
-    if not page.exists() or page.read_text() != table.text(found):
+    if not page.exists() or page.read_text() != table.text(found, package):
         click.echo(f"{page} does not hold the table that the results give", err=True)
         sys.exit(1)
     click.echo(f"{len(found)} results, and the table is theirs")

@@ -14,12 +14,12 @@ def show(seed: int, data: Path | None) -> tuple[list[Finding], str]:
 
     ``seed`` and ``data`` change nothing: each result names its own seed, and real sets need training.
     """
-    found = table.read_results(table.results_root())
-    simulated = [result for result in found.values() if "metrics" in result and not result["data"]["real"]]
+    found, rows = table.read_results(table.results_root()), registry.rows(registry.OURS)
+    judged = [result for result in found.values() if "metrics" in result and result["row"] in rows]
+    simulated = [result for result in judged if not result["data"]["real"]]
     again = [_share(result, result["seed"]) for result in simulated]
     other = [_share(result, result["seed"] + 1) for result in simulated]
-    rows = registry.rows().values()
-    stated = sum(len(row.variants) if isinstance(row, Row) else 1 for row in rows)
+    stated = sum(len(row.variants) if isinstance(row, Row) else 1 for row in rows.values())
     done = stated - len([name for name in table.missing(found) if name != "x-bench"])
     findings = [
         Finding("variants and services with a result", "", "more", done, stated, (done, done)),

@@ -47,7 +47,7 @@ def table(seed: int, data: Path | None) -> list[Line]:
 def groups(data: Path | None) -> list[list[tuple[Row, str]]]:
     """Return rows and variants that are trained on the same set, group by group; real sets only where they are."""
     found: dict[Any, list[tuple[Row, str]]] = {}
-    for row in registry.rows().values():
+    for row in registry.rows(registry.OURS).values():
         if isinstance(row, Row) and row.judge == JUDGE:
             for name, variant in row.variants.items():
                 if data is not None or not variant.real:
