@@ -85,9 +85,7 @@ def write(directory: Path, names: Sequence[str], plan: Plan, catalogues: Iterabl
     TocsinError
     """
     old, mine = read(directory) or Note(list(names), plan), Note(list(names), plan)
-    if (old.rows, old.plan) != (mine.rows, mine.plan):
-        there, here = ({"rows": note.rows, "plan": dataclasses.asdict(note.plan)} for note in (old, mine))
-        raise TocsinError(f"{directory} holds results of {there}, and this is {here}: take another --out")
+    _check_same(directory, _options(old), _options(mine))
     answered = _answered(directory)
     for path in catalogues:
         known = old if str(path) in answered else mine  # one of which nothing is answered yet may be mended
@@ -95,6 +93,30 @@ def write(directory: Path, names: Sequence[str], plan: Plan, catalogues: Iterabl
     whole = dataclasses.replace(mine, catalogues={**old.catalogues, **mine.catalogues})
     make(directory)
     write_whole(directory / NOTE, json.dumps(dataclasses.asdict(whole)) + "\n")
+
+
+def _options(note: Note) -> dict[str, list[str]]:
+    """Return what of a note was said on the command line, by option."""
+    plan = note.plan
+    return {
+        "": note.rows,
+        "--column": [f"{name}={column}" for name, column in sorted(plan.renamed.items())],
+        "--id": [plan.record_id] if plan.record_id else [],
+        "--missing": [repr(number).removesuffix(".0") for number in sorted(plan.missing)],
+        "--block": [str(plan.block)],
+    }
+
+
+def _check_same(directory: Path, there: dict[str, list[str]], here: dict[str, list[str]]) -> None:
+    """Refuse other options than those that made a directory; the text has what differs alone."""
+    differ = [option for option in there if there[option] != here[option]]
+    if differ:
+        old, new = (", ".join(_said(option, found[option]) for option in differ) for found in (there, here))
+        raise TocsinError(f"{directory} was made with {old}; this is with {new}: take another --out")
+
+
+def _said(option: str, values: list[str]) -> str:
+    return " ".join(f"{option} {value}".strip() for value in values) or f"no {option}"
 
 
 def _answered(directory: Path) -> set[str]:

@@ -75,7 +75,7 @@ def test_redshifts_of_hosts(place: tuple[Path, dict[str, str]]) -> None:
     shell(simulate, place)
     serve(stream.split("#")[0], place, 300)
     hosts = shell("tocsin subscribe survey.catalog --json --from earliest --once", place).splitlines()
-    serve(sidecar.split("#")[0], place, len(hosts))
+    serve(sidecar.split("#")[0].replace("8081", "18080"), place, len(hosts))
     shown = shell(subscribe, place).splitlines()
     assert len(shown) == len(hosts)
     assert sum("redshift" in line and "±" in line for line in shown) > 0.8 * len(hosts) > 20
