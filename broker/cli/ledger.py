@@ -16,6 +16,7 @@ from broker.core.errors import TocsinError
 from broker.deliver.kafka.reader import read_messages
 from broker.deliver.outputs import DirectoryOutputs
 from broker.deliver.recount import EXAMPLES, recount_directory, recount_kafka
+from broker.deliver.topics import missing
 
 
 @click.command()
@@ -48,20 +49,26 @@ def ledger(
       tocsin ledger out/
       tocsin ledger kafka --brokers localhost:9092 --verify-source --json
     """
+    from broker.cli import products
+
+    what = ""
     if where == "kafka":
-        found = recount_kafka(*places.kafka_of(config, brokers, prefix), verify_source=verify_source)
+        client, topics = places.kafka_of(config, brokers, prefix)
+        if missing(client, [topics.ledger]):
+            raise TocsinError(f"there is no topic {topics.ledger}")
+        found = recount_kafka(client, topics, verify_source=verify_source)
     else:
         client, _ = places.kafka_of(config, brokers, prefix)
         packets = count_inputs(where, sources, client) if verify_source else None
-        found = recount_directory(Path(where), source_packets=packets)
-    click.echo(json.dumps(found) if as_json else table(found))
+        found, what = recount_directory(Path(where), source_packets=packets), products.what_of(Path(where))
+    click.echo(json.dumps(found) if as_json else table(found, what))
     if not found["balanced"]:
         raise click.exceptions.Exit(1)
 
 
-def table(found: dict[str, Any]) -> str:
-    """Return the ledger's object as lines for people."""
-    rows = [("received", found["received"]), ("scored", found["scored"])]
+def table(found: dict[str, Any], what: str = "") -> str:
+    """Return the ledger's object as lines for people; ``what`` was received, if not alerts."""
+    rows = [(f"{what} received".strip(), found["received"]), ("scored", found["scored"])]
     for outcome in ("unscored", "filtered", "dead_lettered"):
         rows += [(f"{outcome.replace('_', '-')}: {reason}", n) for reason, n in found[outcome].items()]
     for name in ("retried", "expired", "expired_outputs", "missing", "doubled", "unknown"):

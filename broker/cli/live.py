@@ -97,9 +97,11 @@ class Watched:
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Draw while the block runs; without a terminal, only the final state is printed."""
-        with Live(self._drawn(), console=self.console, refresh_per_second=8) as self.live:
-            yield
-        self.console.print()
+        try:
+            with Live(self._drawn(), console=self.console, refresh_per_second=8) as self.live:
+                yield
+        finally:  # what is said of an error begins a line, too
+            self.console.print()
 
 
 def deliver(

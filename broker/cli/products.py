@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from broker.cli.assemble import Work
 from broker.cli.inputs import note_inputs
 from broker.core.batch import FilePacket
 from broker.core.config import Settings
+from broker.core.errors import TocsinError
 from broker.core.metrics import Metrics, Recorded
 from broker.core.topics import Topics
 from broker.sidecar import catalogue, tables
@@ -128,7 +130,7 @@ def to_directory(
     sink = FileSink(directory, primary=frozenset({where.results}), parquet=made, schema="result")
     began, metrics, notes = time.monotonic(), Recorded(), FileNotes(directory / IN_FLIGHT)
     totals = _deliver(FileSource(inputs.packets), sink, models, inputs, settings, metrics, where, notes)
-    click.echo(_told(totals, metrics, time.monotonic() - began))
+    click.echo(_told(totals, metrics, inputs.what, time.monotonic() - began))
     return totals
 
 
@@ -165,17 +167,23 @@ class Inputs:
 
     @classmethod
     def of(cls, paths: Sequence[Path], models: Sequence[Model], plan: Plan) -> Inputs:
-        """Look into every file; directories give their files."""
-        from broker.archive import read
+        """Look into every file; directories give their files.
 
-        files = list(read.files(paths))
+        Raises
+        ------
+        TocsinError
+            There is none; or as `broker.sidecar.catalogue.match`.
+        """
+        files = files_of(paths)
+        if not files:
+            raise TocsinError(f"no files in {', '.join(map(str, paths))}")
         found = [path for path in files if tables.form_of(path) != "packets"]
         return cls(files, {path: catalogue.match(path, models, plan) for path in found}, plan)
 
     @property
     def what(self) -> str:
         """How the packets are called."""
-        return "blocks" if self.catalogues else "products"
+        return _called(self.catalogues)
 
     @property
     def total(self) -> int | None:
@@ -212,6 +220,18 @@ class Inputs:
                 yield from read.packets([path], skip=skip)
 
 
+def files_of(paths: Sequence[Path]) -> list[Path]:
+    """Return files and those of directories, but what is hidden in these."""
+    from broker.archive import read
+
+    found = {path: read.files([path]) for path in paths}
+    return list(dict.fromkeys(file for path, files in found.items() for file in files if not _is_hidden(file, path)))
+
+
+def _is_hidden(file: Path, below: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(os.path.abspath(below)).parts)
+
+
 def count(directory: Path, paths: Sequence[Path]) -> int:
     """Return how many packets ``paths`` are for the sidecar that made ``directory``.
 
@@ -223,7 +243,7 @@ def count(directory: Path, paths: Sequence[Path]) -> int:
     from broker.archive import read
 
     noted, packets = note.read(directory) or note.Note([], Plan()), 0
-    for path in read.files(paths):
+    for path in files_of(paths):
         if tables.form_of(path) == "packets":
             packets += read.count([path])
         else:
@@ -238,10 +258,29 @@ def rows_of(directory: Path) -> list[str]:
     return found.rows if found else []
 
 
-def _told(totals: Totals, metrics: Recorded, seconds: float) -> str:
-    """Return one line for each row on what a run did, and one on the packets."""
-    answered: Counter[str] = Counter()
+def what_of(directory: Path) -> str:
+    """Return how the packets are called that a directory was made of; '' where it is no sidecar's."""
+    found = note.read(directory)
+    return _called(found.catalogues) if found else ""
+
+
+def _called(catalogues: Collection[object]) -> str:
+    return "blocks" if catalogues else "products"
+
+
+def _told(totals: Totals, metrics: Recorded, what: str, seconds: float) -> str:
+    """Return one line for each row on the records, and one on the blocks or products that they came in."""
+    ended: dict[str, Counter[str]] = {}
     for (name, labels), n in metrics.counters.items():
-        answered[dict(labels).get("row", "")] += n if name == "records_answered_total" else 0
-    rows = [f"{row}: {n:,} records answered, {n / seconds:,.0f}/s" for row, n in answered.items() if row]
-    return "\n".join([*rows, f"{totals.received} packets in {seconds:.1f} s, {totals.dead_lettered} dead letters"])
+        if name in ("records_answered_total", "records_unanswered_total"):
+            found = dict(labels)
+            ended.setdefault(found["row"], Counter())[found.get("reason", "")] += n
+    rows = [_of_row(row, found, seconds) for row, found in ended.items()]
+    came = f"{totals.received} {what if totals.received != 1 else what[:-1]}" if totals.received else f"no new {what}"
+    return "\n".join([*rows, f"{came} in {seconds:.1f} s, {totals.dead_lettered} dead letters"])
+
+
+def _of_row(row: str, ended: Counter[str], seconds: float) -> str:
+    """Return how many records a row answered, why not the others, and how many a second."""
+    why = "".join(f", {reason} {n:,}" for reason, n in sorted(ended.items()) if reason)
+    return f"{row}: {ended['']:,} of {ended.total():,} records answered{why}; {ended.total() / seconds:,.0f} records/s"

@@ -153,7 +153,7 @@ def _files(names: tuple[str, ...], paths: list[Path], out: Path, settings: Setti
 
     products.to_directory(names, products.load(names, settings), paths, out, settings, plan, form)
     found = recount_directory(out)
-    click.echo(table(found))
+    click.echo(table(found, products.what_of(out)))
     if not found["balanced"]:
         raise TocsinError("the ledger does not balance")
 

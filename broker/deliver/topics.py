@@ -111,6 +111,21 @@ def create(config: dict[str, Any], wanted: Sequence[TopicSpec], *, timeout_s: fl
     return made
 
 
+def missing(config: dict[str, Any], names: Iterable[str], *, timeout_s: float = 10.0) -> list[str]:
+    """Return those of the topics that are not there.
+
+    Raises
+    ------
+    Wait
+        Kafka does not answer.
+    TocsinError
+        It refuses us.
+    """
+    refusal = Refusal(config)
+    there = refusal.topics(client(AdminClient, {**plain(config), "error_cb": refusal}), timeout_s)
+    return [name for name in names if name not in there]
+
+
 def unwritable(config: dict[str, Any], names: Iterable[str], *, timeout_s: float = 10.0) -> list[str]:
     """Return those of the topics that Kafka says we may not write to; none where it does not say."""
     admin = client(AdminClient, plain(config))

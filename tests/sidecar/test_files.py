@@ -156,7 +156,7 @@ def test_two_variants_of_one_row_have_columns_of_their_own(tmp_path: Path, capsy
     assert set(table["model_colour_sim"].to_pylist()) == {"colour@sim/1/" + "ab" * 8}
     said = capsys.readouterr().out
     for name in ("colour@sim", "colour@sdss-mgs", "other@sim"):
-        assert f"{name}: 900 records answered" in said
+        assert f"{name}: 900 of 1,000 records answered, not_finite 100; " in said
 
 
 def good(first: int, records: int = 2) -> bytes:

@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from broker.cli import note
+from broker.cli.ledger import count_inputs
 from broker.core.errors import TocsinError
+from broker.deliver.recount import recount_directory
 from broker.sidecar.catalogue import Plan
 from tests.sidecar.test_files import BLOCK, answer, as_text, columns
 
@@ -51,3 +53,36 @@ def test_options_that_differ_are_said_as_they_are_typed(plan: dict[str, Any], te
         answer(out, path, **plan)
     with pytest.raises(TocsinError, match="was made with colour; this is with other: take another --out"):
         note.write(out, ["other"], Plan(block=BLOCK), [])
+
+
+def test_a_folder_gives_what_is_not_hidden(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, out = tmp_path / ".folder", tmp_path / "out"
+    (folder / ".git").mkdir(parents=True)
+    as_text(folder / "galaxies.csv", columns())
+    for hidden in (folder / ".lock", folder / ".git" / "config"):
+        hidden.write_text("no table\n")
+    assert answer(out, folder).scored == 16
+    assert "\n16 blocks in " in capsys.readouterr().out
+    assert recount_directory(out, source_packets=count_inputs(str(out), (), {}))["balanced"]
+
+
+def test_a_folder_without_files_is_said(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / ".lock").touch()
+    with pytest.raises(TocsinError, match=f"^no files in {tmp_path}/in$"):
+        answer(tmp_path / "out", tmp_path / "in")
+    assert not (tmp_path / "out").exists()
+
+
+def test_records_without_an_answer_are_counted_by_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "galaxies.csv").write_text("id,mag_g,mag_r\nA,20,19\nB,20,\n")
+    answer(tmp_path / "out", tmp_path / "galaxies.csv")
+    said = capsys.readouterr().out
+    assert re.match(r"colour@sim: 1 of 2 records answered, not_finite 1; [0-9,]+ records/s\n1 block in ", said)
+
+
+def test_an_error_while_reading_begins_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    as_text(tmp_path / "galaxies.csv", {**columns(), "mag_g": ["oops"] * 1000})
+    with pytest.raises(TocsinError):
+        answer(tmp_path / "out", tmp_path / "galaxies.csv")
+    assert capsys.readouterr().err.endswith("\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -78,14 +79,17 @@ def test_a_catalogue_from_the_command_line_to_flat_columns(far: Path, tmp_path: 
     done = call(*command, "--format", "parquet", "--block", "100")
     assert done.exit_code == 0, done.output
     assert "balanced" in done.output
-    assert "5 packets in" in done.output
+    assert "far-line@sim: 500 of 500 records answered; " in done.output
+    assert "5 blocks in" in done.output
+    assert re.search("^blocks received +5$", done.output, re.MULTILINE)
     table = pq.read_table(out / "results").to_pydict()
     for row in ("far_line", "far_mixture"):
         assert np.std(np.array(table[f"y_{row}"]) - truth) < 1.5 * NOISE
     assert table["id"] == [f"s{i}" for i in range(500)]
-    assert call("ledger", str(out), "--verify-source").exit_code == 0
+    ledger = call("ledger", str(out), "--verify-source")
+    assert (ledger.exit_code, ledger.output.split()[:3]) == (0, ["blocks", "received", "5"])
     again = call(*command, "--format", "parquet", "--block", "100")
-    assert "0 packets in" in again.output
+    assert "no new blocks in" in again.output
 
 
 def test_dead_letters_of_files_are_retried_by_the_rows_that_the_directory_names(far: Path, tmp_path: Path) -> None:
