@@ -82,8 +82,9 @@ def step(models: Sequence[Model], settings: Settings, metrics: Metrics, where: T
 def work(names: Sequence[str], settings: Settings, metrics: Metrics, *, files: bool = False) -> Work:
     """Return the step of a sidecar that publishes under the configured prefix, and what comes of it."""
     where = Topics(settings.output.prefix)
-    made = step(load(names, settings), settings, metrics, where, files=files)
-    return Work(made, frozenset({where.results}), "result", lambda: flat(names, settings), bounds(settings))
+    models = load(names, settings)
+    made = step(models, settings, metrics, where, files=files)
+    return Work(made, frozenset({where.results}), "result", lambda: flat(models, settings), bounds(settings))
 
 
 def bounds(settings: Settings) -> Bounds:
@@ -92,11 +93,13 @@ def bounds(settings: Settings) -> Bounds:
     return dataclasses.replace(found, max_bytes=min(found.max_bytes, BATCH_BYTES))
 
 
-def flat(names: Sequence[str], settings: Settings) -> FlatResults:
-    """Return what writes results as flat columns."""
+def flat(models: Sequence[Model], settings: Settings) -> FlatResults:
+    """Return what writes results of rows as flat columns."""
     from broker.models.survey import posterior
     from broker.sidecar.flat import FlatResults
 
+    origins = [model.provenance for model in models]
+    names = [f"{origin.row}@{origin.variant}" for origin in origins]
     return FlatResults(names, posterior.quantiles, settings.sidecar.threads)
 
 
@@ -126,7 +129,7 @@ def to_directory(
     note.write(directory, names, plan, inputs.catalogues)
     note_inputs(directory, [str(path.absolute()) for path in paths])
     where = topics(names, settings)
-    made = flat(names, settings) if form == "parquet" else None
+    made = flat(models, settings) if form == "parquet" else None
     sink = FileSink(directory, primary=frozenset({where.results}), parquet=made, schema="result")
     began, metrics, notes = time.monotonic(), Recorded(), FileNotes(directory / IN_FLIGHT)
     totals = _deliver(FileSource(inputs.packets), sink, models, inputs, settings, metrics, where, notes)

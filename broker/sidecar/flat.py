@@ -18,6 +18,7 @@ import numpy as np
 
 from broker.core.schemas import OwnSchema
 from broker.sidecar.answer import Floats, Output, Provenance
+from broker.sidecar.product import NoAnswer
 from broker.sidecar.write import Said, said_in
 
 LEVELS = np.array([0.05, 0.16, 0.5, 0.84, 0.95])
@@ -32,7 +33,7 @@ class FlatResults:
     Parameters
     ----------
     rows : sequence of str
-        Names of the rows that answer, such as ``pz-mdn`` or ``pz-mdn@dc2``.
+        Names of the rows that answer, each with its variant, such as ``pz-mdn@dc2``.
     quantiles : callable
         Of an output with a posterior, at some levels (l,): (n, l).
     threads : int
@@ -59,17 +60,19 @@ class FlatResults:
         """Return the columns of one product's records."""
         n = len(result["records"])
         columns: Columns = {"id": result["records"], **_constant(_about(result), n)}
-        for said in said_in(result):
-            suffix = self._suffix(said.provenance)
-            columns |= {name + suffix: values for name, values in self._answer(said).items()}
+        answers = {_name(said.provenance): self._answer(said) for said in said_in(result)}
+        for row in self.rows:
+            found = answers.get(row) or _constant({"reason": str(NoAnswer.OTHER_KIND)}, n)
+            columns |= {name + self._suffix(row): values for name, values in found.items()}
         return columns
 
-    def _suffix(self, origin: Provenance) -> str:
+    def _suffix(self, row: str) -> str:
         """Return what the names of a row's columns end with, so that no other's are the same."""
         if len(self.rows) == 1:
             return ""
-        alike = [name for name in self.rows if name.partition("@")[0] == origin.row]
-        return "_" + (origin.row if len(alike) < 2 else f"{origin.row}_{origin.variant}").replace("-", "_")
+        row_id, _, variant = row.partition("@")
+        alike = [name for name in self.rows if name.partition("@")[0] == row_id]
+        return "_" + (row_id if len(alike) < 2 else f"{row_id}_{variant}").replace("-", "_")
 
     def _answer(self, said: Said) -> Columns:
         import pyarrow as pa
@@ -80,7 +83,7 @@ class FlatResults:
             columns |= {name: _numbers(values) for name, values in self._output(output).items()}
         columns["out_of_domain"] = _numbers(answer.out_of_domain)
         columns["reason"] = pa.array([reason or None for reason in answer.reason], pa.string())
-        model = "/".join((f"{origin.row}@{origin.variant}", origin.version, origin.weights_hash[:16]))
+        model = "/".join((_name(origin), origin.version, origin.weights_hash[:16]))
         return columns | _constant({"model": model, "toy": origin.toy}, len(answer.reason))
 
     def _output(self, output: Output) -> dict[str, Floats]:
@@ -93,6 +96,10 @@ class FlatResults:
             at = self.quantiles(output, LEVELS)
             columns |= {f"{output.name}_q{round(100 * level):02d}": at[:, k] for k, level in enumerate(LEVELS.tolist())}
         return columns
+
+
+def _name(origin: Provenance) -> str:
+    return f"{origin.row}@{origin.variant}"
 
 
 def _about(result: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What a run over files says to the one who began it: of its inputs, of what is wrong with them, and of its records."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from broker.cli import note
+from broker.cli import note, products
 from broker.cli.ledger import count_inputs
+from broker.core.config import Settings
 from broker.core.errors import TocsinError
 from broker.deliver.recount import recount_directory
 from broker.sidecar.catalogue import Plan
-from tests.sidecar.test_files import BLOCK, answer, as_text, columns
+from broker.sidecar.product import Kind
+from broker.sidecar.write import product_message
+from tests.sidecar.rows import Colour, galaxies
+from tests.sidecar.test_files import BLOCK, answer, as_text, columns, good
 
 N = 20_000
 
@@ -86,3 +91,18 @@ def test_an_error_while_reading_begins_a_line(tmp_path: Path, capsys: pytest.Cap
     with pytest.raises(TocsinError):
         answer(tmp_path / "out", tmp_path / "galaxies.csv")
     assert capsys.readouterr().err.endswith("\n")
+
+
+def test_flat_results_of_another_kind_have_that_as_their_reason(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(good(0))
+    (tmp_path / "b").write_bytes(product_message(replace(galaxies(2, 3), kind=Kind.BOX3D)))
+    answer(tmp_path / "one", tmp_path / "a", tmp_path / "b", form="parquet")
+    assert pq.read_table(tmp_path / "one" / "results")["reason"].to_pylist() == [None] * 2 + ["other_kind"] * 3
+    models = [Colour(), Colour(variant="far"), Colour("boxes", kind=Kind.BOX3D)]
+    inputs, out = [tmp_path / "a", tmp_path / "b"], tmp_path / "out"
+    products.to_directory(["colour", "colour@far", "boxes"], models, inputs, out, Settings(), Plan(), "parquet")
+    table = pq.read_table(out / "results")
+    boxes = np.array([False] * 2 + [True] * 3)
+    for row, unread in (("colour_sim", boxes), ("colour_far", boxes), ("boxes", ~boxes)):
+        assert table[f"reason_{row}"].to_pylist() == ["other_kind" if other else None for other in unread]
+        assert np.array_equal(table[f"colour_{row}"].is_null().to_numpy(), unread)
