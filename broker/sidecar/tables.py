@@ -10,6 +10,7 @@ import gzip
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,9 @@ from broker.core.errors import TocsinError
 Form = Literal["parquet", "fits", "text", "packets"]
 Chunk = dict[str, NDArray[Any]]
 ROWS = 32_768
+_NOTHING = "neither FITS, Parquet, Avro nor a text table"
 _GZIP = b"\x1f\x8b"
+_SHOWN = 40
 _EMPTY = ["", "nan", "NaN", "NAN", "null", "NULL", "None", "NA", "N/A", "n/a", "-"]
 
 
@@ -96,7 +99,7 @@ def _opened(path: Path, mode: str, *, packed: bool = False, **how: Any) -> Itera
         with opener(path, mode, **how) as file:
             yield file
     except UnicodeDecodeError as error:
-        raise TocsinError(f"{path} is neither FITS, Parquet, Avro nor a text table in UTF-8") from error
+        raise TocsinError(f"{path} is {_NOTHING} in UTF-8") from error
     except (OSError, EOFError, zlib.error, csv.Error) as error:
         raise TocsinError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 
@@ -194,10 +197,12 @@ def _header(path: Path) -> tuple[list[str], int, str]:
             if line.strip() and not line.startswith("#"):
                 separator = max(",\t;|", key=line.count)
                 names = [name.strip() for name in next(csv.reader([line], delimiter=separator))]
-                if len(names) < 2 or len(set(names)) < len(names):
+                if len(names) < 2:
                     break
+                if twice := next((name for name in names if names.count(name) > 1), None):
+                    raise TocsinError(f"{path} has more than one column {twice!r}")
                 return names, number, separator
-    raise TocsinError(f"{path} has no header with different names of columns, separated by commas or tabs")
+    raise TocsinError(f"{path} is {_NOTHING}: no line names columns, separated by commas or tabs")
 
 
 def _text_chunks(path: Path, numbers: Sequence[str], texts: Sequence[str]) -> Iterator[Chunk]:
@@ -219,4 +224,27 @@ def _text_chunks(path: Path, numbers: Sequence[str], texts: Sequence[str]) -> It
             for batch in reader:
                 yield _of_arrow(path, batch, numbers, texts)
     except (pa.ArrowException, OSError) as error:
-        raise TocsinError(f"cannot read {path} as a text table: {error}") from error
+        told = _no_number(path, [name for name in names if name in numbers]) or str(error)
+        raise TocsinError(f"cannot read {path} as a text table: {told}") from error
+
+
+def _no_number(path: Path, wanted: Sequence[str]) -> str:
+    """Return where the first value of a text table stands that is no number, or ''."""
+    names, lines, separator = _header(path)
+    with _opened(path, "rt", packed=_head(path)[:2] == _GZIP, encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(islice(file, lines, None), delimiter=separator)
+        for number, row in enumerate((row for row in rows if row), 1):
+            if len(row) != len(names):
+                return f"row {number} has {len(row)} values for {len(names)} columns"
+            for name, text in zip(names, row, strict=True):
+                if name in wanted and not _is_number(text):
+                    return f"row {number} has {text[:_SHOWN]!r} as {name}"
+    return ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float("nan" if text in _EMPTY else text)
+    except ValueError:
+        return False
+    return "_" not in text  # which Python allows

@@ -418,10 +418,14 @@ def test_integers_of_fits_and_parquet_may_be_nothing(tmp_path: Path) -> None:
         assert np.array_equal(chunk["mag_g"], [20, np.nan, 21], equal_nan=True)
 
 
+NOTHING = "x is neither FITS, Parquet, Avro nor a text table"
+
+
 @pytest.mark.parametrize(
     ("content", "text"),
-    [(b"", "no header"), (b"one\n1\n", "no header"), (b"a,a\n1,2\n", "no header"), (b"PAR1xxxx", "as Parquet"),
-     (b"SIMPLE  = " + b" " * 80, "as FITS"), (b"\x1f\x8bxx", "cannot read"), (b"a,\xff\xff\n1,2\n", "text table")],
+    [(b"", NOTHING), (b"one\n1\n", NOTHING), (b"b,a,a\n1,2,3\n", "more than one column 'a'"),
+     (b"PAR1xxxx", "as Parquet"), (b"SIMPLE  = " + b" " * 80, "as FITS"), (b"\x1f\x8bxx", "cannot read"),
+     (b"a,\xff\xff\n1,2\n", f"{NOTHING} in UTF-8")],
 )  # fmt: skip
 def test_what_is_no_table_is_said(content: bytes, text: str, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(content)

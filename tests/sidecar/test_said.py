@@ -1,5 +1,6 @@
 """What a run over files says to the one who began it: of its inputs, of what is wrong with them, and of its records."""
 
+import gzip
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -106,3 +107,22 @@ def test_flat_results_of_another_kind_have_that_as_their_reason(tmp_path: Path) 
     for row, unread in (("colour_sim", boxes), ("colour_far", boxes), ("boxes", ~boxes)):
         assert table[f"reason_{row}"].to_pylist() == ["other_kind" if other else None for other in unread]
         assert np.array_equal(table[f"colour_{row}"].is_null().to_numpy(), unread)
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ("G,20.5,oops", "row 3 has 'oops' as mag_r"),
+        ("G, ,20.5", "row 3 has ' ' as mag_g"),
+        ("G,1_0,20.5", "row 3 has '1_0' as mag_g"),
+        ("G,20.5", "row 3 has 2 values for 3 columns"),
+    ],
+)
+def test_what_is_no_number_is_said_with_its_row_and_column(row: str, text: str, tmp_path: Path) -> None:
+    path = tmp_path / "galaxies.csv"
+    path.write_text(f"# a comment\nid,mag_g,mag_r\nA,20,19\n\nB,N/A,\n{row}\n")
+    with pytest.raises(TocsinError, match=f"cannot read {path} as a text table: {text}$"):
+        answer(tmp_path / "out", path)
+    path.with_suffix(".gz").write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(TocsinError, match=text):
+        answer(tmp_path / "out", path.with_suffix(".gz"))
