@@ -133,9 +133,9 @@ def variants(found: Row, *, real: bool) -> list[str]:
     return [f"{found.id}@{name}" for name, variant in found.variants.items() if real or not variant.real]
 
 
-def simulated() -> list[str]:
-    """Return the names of this tree's rows' variants that a simulator makes."""
-    return [name for each in rows(OURS).values() if isinstance(each, Row) for name in variants(each, real=False)]
+def simulated(package: str = "") -> list[str]:
+    """Return the names of the variants that a simulator makes, of a package's rows or of all."""
+    return [name for each in rows(package).values() if isinstance(each, Row) for name in variants(each, real=False)]
 
 
 def package_of(row_id: str) -> str:

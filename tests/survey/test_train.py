@@ -263,7 +263,7 @@ def test_an_entry_point_of_another_id_or_of_no_row_is_refused(package: Package) 
         registry.row("far-other")
 
 
-def test_a_broken_row_is_named_and_harms_no_other(package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_row_is_named_and_harms_no_other(package: Package) -> None:
     code = {"syntax": "ROW = (", "unpapered": "from broker.models.survey.row import Row\nROW = Row(id='far-unpapered')"}
     for name, text in code.items():
         (package.folder / f"{package.module}_{name}.py").write_text(text)
@@ -315,6 +315,8 @@ def test_results_of_other_packages_lie_in_a_folder_of_their_own(
     found = table.read_results(tmp_path / "results")
     assert "far-away" not in table.text(found)
     assert "far-away@sim" not in table.missing({})
+    assert "far-away@sim" in registry.simulated()
+    assert "far-away@sim" not in registry.simulated(registry.OURS)
 
 
 def test_a_name_nearly_right_is_answered_with_those_like_it() -> None:

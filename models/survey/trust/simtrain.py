@@ -31,7 +31,7 @@ def show(seed: int, data: Path | None) -> tuple[list[Finding], str]:
     """Send a product through every row that has weights, and try a simulation's weights on given sets."""
     from broker.models.survey import serve
 
-    named = [_names_its_data(serve.load(name), seed) for name in registry.simulated()]
+    named = [_names_its_data(serve.load(name), seed) for name in registry.simulated(registry.OURS)]
     share = 100.0 * float(np.mean(named))
     metric = "answers that name simulator, version and toy as their card does"
     findings = [Finding(metric, "%", "more", share, 0.0, (share, share))]
