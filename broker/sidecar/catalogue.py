@@ -243,6 +243,7 @@ def _product(found: Matched, plan: Plan, number: int, rows: tables.Chunk) -> Pro
 
 
 def _values(values: NDArray[Any], factor: float, missing: tuple[float, ...]) -> NDArray[Any]:
-    if missing:
-        values = np.where(np.isin(values, np.array(missing, values.dtype)), np.nan, values).astype(values.dtype)
-    return values if factor == 1.0 else values * values.dtype.type(factor)
+    with np.errstate(over="ignore"):  # what is beyond all numbers is not finite, and gets its reason
+        if missing:
+            values = np.where(np.isin(values, np.array(missing, values.dtype)), np.nan, values).astype(values.dtype)
+        return values if factor == 1.0 else values * values.dtype.type(factor)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from astropy.table import Table
 
 from broker.cli import note, products
 from broker.cli.ledger import count_inputs
@@ -126,3 +127,14 @@ def test_what_is_no_number_is_said_with_its_row_and_column(row: str, text: str, 
     path.with_suffix(".gz").write_bytes(gzip.compress(path.read_bytes()))
     with pytest.raises(TocsinError, match=text):
         answer(tmp_path / "out", path.with_suffix(".gz"))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", [">f4", ">f8"])
+def test_numbers_beyond_all_numbers_are_no_warning(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "galaxies.fits"
+    table = Table({"mag_g": np.array([20, 3e38, np.inf]), "mag_r": np.full(3, 20.0)}, dtype=[kind, kind])
+    table["mag_g"].unit = "kmag"
+    table.write(path)
+    answer(tmp_path / "out", path, form="parquet", missing=(-1e300,))
+    assert pq.read_table(tmp_path / "out" / "results")["reason"].to_pylist() == [None, "not_finite", "not_finite"]
