@@ -46,6 +46,8 @@ class _Rows(click.Group):
 def sidecar() -> None:
     """Run survey models over products: photometric redshifts of hosts, morphologies of stamps, and more.
 
+    'tocsin sidecar NAME...' is 'tocsin sidecar run NAME...'; options: 'tocsin sidecar run --help'.
+
     \b
     Example:
       tocsin sidecar list
@@ -109,6 +111,9 @@ def run(
     was stopped. New products in a file or folder are answered then; a catalogue that grew or changed is refused, for
     its blocks are other rows: it needs another --out. Columns of a catalogue go by the names of what the row reads
     ('tocsin sidecar list'); without units in the file, the row's own are taken to be meant, and that is said.
+
+    Exit codes: 0 where everything has one end, dead letters among them (damaged products: 'tocsin dlq list OUT'); 1
+    where something cannot be read or done, such as a damaged catalogue; 2 for usage.
 
     \b
     Example:

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 import click
+import numpy as np
 
 from broker.cli.inputs import make
 from broker.client import Received, Subscription
@@ -46,8 +47,9 @@ def subscribe(
 ) -> None:
     """Read TOPIC: annotations, products for sidecars, their results, dead letters, the ledger, or raw packets (--save).
 
-    Only committed messages are shown; no schema registry is needed. Credentials come from the configuration, from
-    TOCSIN_KAFKA__USERNAME and TOCSIN_KAFKA__PASSWORD, or from KAFKA_* variables.
+    Only committed messages are shown; no schema registry is needed. With --json the numbers of a result are lists, one
+    number for each of its records. Credentials come from the configuration, from TOCSIN_KAFKA__USERNAME and
+    TOCSIN_KAFKA__PASSWORD, or from KAFKA_* variables.
 
     \b
     Example:
@@ -81,7 +83,27 @@ def _print_all(subscription: Subscription, as_json: bool, save: Path | None) -> 
                 raise TocsinError(f"{_place(received)} is not a record of ours; --save writes it: {error}") from error
             click.echo(json.dumps({"saved": _place(received)}) if as_json else f"saved {_place(received)}")
             continue
-        click.echo(json.dumps(record, default=_plain) if as_json else line(record))
+        click.echo(json.dumps(readable(record), default=_plain) if as_json else line(record))
+
+
+def readable(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a result with its float32 as lists of numbers, null for NaN; other records as they are."""
+    return _listed(record) if "answers" in record else record
+
+
+def _listed(found: Any) -> Any:
+    """Return values with bytes as lists, nested as ``shape`` beside them says."""
+    if isinstance(found, dict):
+        shape = found.get("shape", -1)
+        return {name: _numbers(one, shape) if isinstance(one, bytes) else _listed(one) for name, one in found.items()}
+    return [_listed(one) for one in found] if isinstance(found, list) else found
+
+
+def _numbers(data: bytes, shape: Any) -> Any:
+    values = np.frombuffer(data, "<f4").astype(str).astype(np.float64).reshape(shape)  # as few digits as will do
+    listed = values.astype(object)
+    listed[~np.isfinite(values)] = None
+    return listed.tolist()
 
 
 def line(record: dict[str, Any]) -> str:

@@ -146,6 +146,8 @@ def test_a_sidecar_on_kafka_and_the_commands_around_it(far: Path, kafka: RealKaf
         assert service.wait(30) == 0
     shown = call("subscribe", results, "--from", "earliest", "--once", **where).output.splitlines()
     assert any("far-line: y " in line and line.endswith("and 2 more records") for line in shown)
+    first = json.loads(call("subscribe", results, "--json", "--from", "earliest", "--limit", "1", **where).output)
+    assert len(first["answers"][0]["outputs"][0]["value"]) == len(first["records"])
     ledger = call("ledger", "kafka", "--topics", prefix, "--verify-source", "--json", **where)
     found = json.loads(ledger.output)
     assert (ledger.exit_code, found["balanced"], found["scored"]) == (0, True, 60)
