@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from broker.core.errors import TocsinError
 from broker.models.simulators import assembly, halos_galaxies, halos_groups
 from broker.models.survey.row import Columns, Data, Examples, Target
 from broker.sidecar.product import Input
@@ -43,19 +44,12 @@ def _make(
     simulator: Simulator, inputs: tuple[Input, ...], targets: tuple[Target, ...], n: int, seed: int, data: Path | None
 ) -> Examples:
     drawn = simulator.draw(n, seed)
+    named = [*(wanted.name for wanted in inputs), *(target.name for target in targets)]
+    if absent := [name for name in named if name not in drawn]:
+        raise TocsinError(f"{simulator.data.id} draws no {', '.join(absent)}, but {', '.join(drawn)}")
     seen = {wanted.name: drawn[wanted.name] for wanted in inputs}
     truth = np.stack([drawn[target.name] for target in targets], axis=1)
-    named = {*seen, *(target.name for target in targets)}
     return Examples(seen, truth, simulator.data, {name: x for name, x in drawn.items() if name not in named})
-
-
-def hide(names: tuple[str, ...], share: float = 0.1) -> Callable[[Columns, np.random.Generator], Columns]:
-    """Return what loses a share of the values of some inputs in training, so that a row learns to do without them."""
-    return partial(_hidden, names, share)
-
-
-def _hidden(names: tuple[str, ...], share: float, columns: Columns, rng: np.random.Generator) -> Columns:
-    return columns | {name: np.where(rng.random(len(columns[name])) < share, np.nan, columns[name]) for name in names}
 
 
 def _galaxies(code: str, redshifts: tuple[float, ...]) -> Simulator:

@@ -21,7 +21,8 @@ class Fluxes:
     """Fluxes ``flux_*`` with errors ``flux_err_*``, and other numbers, to features: ``depth`` layers of ``width``.
 
     A flux f with error σ becomes asinh(f / 2σ) + ln σ (after Lupton, Gunn & Szalay 1999): the logarithm of what is
-    bright, and finite and monotonic through zero. The error becomes ln σ. Other inputs are taken as they are.
+    bright, and finite and monotonic through zero. The error becomes ln σ. Neither is taken without the other. Other
+    inputs are taken as they are.
     """
 
     width: int = 128
@@ -43,12 +44,11 @@ class Fluxes:
 
 
 def _scaled(name: str, columns: Columns) -> NDArray[np.float64]:
-    values = np.asarray(columns[name], dtype=np.float64)
     if not name.startswith("flux_"):
-        return values
+        return np.asarray(columns[name], dtype=np.float64)
     error = name if name.startswith("flux_err_") else name.replace("flux_", "flux_err_", 1)
-    err = np.asarray(columns[error], dtype=np.float64)
-    good = np.isfinite(err) & (err > 0)
+    flux, err = (np.asarray(columns[told], dtype=np.float64) for told in (error.replace("_err_", "_", 1), error))
+    good = np.isfinite(flux) & np.isfinite(err) & (err > 0)
     log = np.log(np.where(good, err, 1.0))
-    found = log if name == error else np.arcsinh(values / (2.0 * np.where(good, err, 1.0))) + log
+    found = log if name == error else np.arcsinh(flux / (2.0 * np.where(good, err, 1.0))) + log
     return np.where(good, found, np.nan)

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from broker.core.errors import TocsinError
 from broker.models.survey import bench, haloes, posterior, registry, serve
-from broker.models.survey.row import Data, Examples, Row
+from broker.models.survey.row import Data, Examples, Row, Target
 from broker.models.survey.scalings import exponents, matched, power_law, virial
+from broker.sidecar.product import Input
 
 NONE = Data("none", "1.0", "none")
 N = 2_000
@@ -62,12 +64,10 @@ def test_virial_masses_and_power_laws_are_found_again() -> None:
     np.testing.assert_allclose(exponents(("sigma", "radius"), plain, logarithmic=False), [2.0, 1.0, 6.0], atol=1e-9)
 
 
-def test_what_is_hidden_is_as_much_as_was_asked_for() -> None:
-    columns = {"a": np.ones(N), "b": np.ones(N)}
-    lost = haloes.hide(("a",), 0.25)(columns, np.random.default_rng(0))
-    assert np.isnan(lost["a"]).mean() == pytest.approx(0.25, abs=0.04)
-    assert np.isfinite(columns["a"]).all()
-    assert np.isfinite(lost["b"]).all()
+def test_a_column_that_the_simulator_does_not_draw_is_named() -> None:
+    make = haloes.GROUPS.of((Input("log_richness"), Input("colour")), (Target("log_halo_mass"),))
+    with pytest.raises(TocsinError, match=r"halo-groups draws no colour, but log_halo_mass, log_richness, "):
+        make(8, 0, None)
 
 
 def test_groups_weigh_better_by_all_columns_than_by_one_rank_or_by_their_motions() -> None:

@@ -3,6 +3,7 @@
 from broker.models.survey.baselines import boosting, linear, train_z
 from broker.models.survey.haloes import OTHER_UNIVERSES, UNIVERSES
 from broker.models.survey.heads import Mixture
+from broker.models.survey.missing import hide
 from broker.models.survey.row import Paper, Row, Target, Training, Variant
 from broker.models.survey.scalings import power_law
 from broker.models.survey.trunks import Mlp
@@ -54,4 +55,5 @@ ROW = Row(
     },
     training=Training(epochs=30, members=2),
     judge="posterior",
+    augment=hide(("log_gas_mass", "gas_metallicity", "log_black_hole_mass", "log_sfr", "g_r")),
 )

@@ -1,8 +1,9 @@
 """Mass of a group's halo from its line in a catalogue of groups."""
 
 from broker.models.survey.baselines import boosting, forest, linear
-from broker.models.survey.haloes import GROUPS, hide
+from broker.models.survey.haloes import GROUPS
 from broker.models.survey.heads import Mixture
+from broker.models.survey.missing import hide
 from broker.models.survey.row import Paper, Row, Target, Training, Variant
 from broker.models.survey.scalings import matched, virial
 from broker.models.survey.trunks import Mlp
@@ -39,5 +40,5 @@ ROW = Row(
     },
     training=Training(epochs=25, members=2),
     judge="posterior",
-    augment=hide(("log_dispersion", "log_radius")),
+    augment=hide(("mass_gap", "log_dispersion", "log_radius", "quiescent_share")),
 )

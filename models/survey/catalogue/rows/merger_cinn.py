@@ -1,8 +1,9 @@
 """What a galaxy swallowed and when, as a joint posterior, from what is seen of it today."""
 
 from broker.models.survey.baselines import forest, knn, linear, train_z
-from broker.models.survey.haloes import HISTORIES, hide
+from broker.models.survey.haloes import HISTORIES
 from broker.models.survey.heads import Flow
+from broker.models.survey.missing import hide
 from broker.models.survey.row import Paper, Row, Target, Training, Variant
 from broker.models.survey.trunks import Mlp
 from broker.sidecar.product import Input, Kind

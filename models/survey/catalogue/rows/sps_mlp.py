@@ -4,6 +4,7 @@ from broker.models.survey import templates
 from broker.models.survey.baselines import boosting
 from broker.models.survey.galaxies import FAR_BANDS, far
 from broker.models.survey.heads import Point
+from broker.models.survey.missing import hide
 from broker.models.survey.row import Paper, Row, Target, Training, Variant
 from broker.models.survey.trunks_flux import Fluxes
 from broker.sidecar.product import Input, Kind
@@ -33,10 +34,11 @@ ROW = Row(
         Target("log_dust", "log10(solLum)", 6.0, 13.5),
     ),
     variants={"sim": Variant(far, n=40_000)},
-    training=Training(epochs=30, rate=3e-3),
+    training=Training(epochs=60, rate=3e-3),
     baselines={
         "sed fit": templates.properties(FAR_BANDS, templates.fluxes(FAR_BANDS), NAMES, known_z="redshift"),
         "boosting": boosting(),
     },
     judge="posterior",
+    augment=hide(tuple(f"flux_{band}" for band in FAR_BANDS)),
 )

@@ -4,6 +4,7 @@ from broker.models.survey import templates
 from broker.models.survey.baselines import boosting
 from broker.models.survey.galaxies import DEEP_BANDS, deep
 from broker.models.survey.heads import Mixture
+from broker.models.survey.missing import hide
 from broker.models.survey.row import Paper, Row, Target, Training, Variant
 from broker.models.survey.trunks_flux import Fluxes
 from broker.sidecar.product import Input, Kind
@@ -30,10 +31,11 @@ ROW = Row(
         Target("log_metal", "dex", -1.4, 0.5),
     ),
     variants={"sim": Variant(deep, n=40_000)},
-    training=Training(epochs=30, rate=3e-3),
+    training=Training(epochs=60, rate=3e-3),
     baselines={
         "template fit": templates.properties(DEEP_BANDS, templates.fluxes(DEEP_BANDS), NAMES),
         "boosting": boosting(),
     },
     judge="posterior",
+    augment=hide(tuple(f"flux_{band}" for band in DEEP_BANDS)),
 )

@@ -1,8 +1,9 @@
 """Mass of a galaxy's subhalo from the galaxy's row: a virial theorem that a network learns."""
 
 from broker.models.survey.baselines import boosting, linear
-from broker.models.survey.haloes import OTHER_SUBHALOES, SUBHALOES, hide
+from broker.models.survey.haloes import OTHER_SUBHALOES, SUBHALOES
 from broker.models.survey.heads import Mixture
+from broker.models.survey.missing import hide
 from broker.models.survey.row import Paper, Row, Target, Training, Variant
 from broker.models.survey.scalings import power_law, virial
 from broker.models.survey.trunks import Mlp
