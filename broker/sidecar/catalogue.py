@@ -107,7 +107,8 @@ def match(path: Path, models: Sequence[Model], plan: Plan) -> Matched:
     lacking = {name for name, column in columns.items() if not column}
     needs = [{i.name for i in model.inputs if i.required} for model in models if model.kind == Kind.CATALOG]
     if not known or all(need & lacking for need in needs):
-        short = sorted(set.union(*needs) & lacking) or sorted(lacking)
+        required = set.union(*needs) & lacking
+        short = [name for name in wanted if name in (required or lacking)]
         has = ", ".join(list(there)[:SHOWN])
         raise TocsinError(
             f"{path} has no column {', '.join(short)}; name it with --column {short[0]}=COLUMN. It has: {has}"

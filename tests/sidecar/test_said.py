@@ -18,7 +18,7 @@ from broker.core.config import Settings
 from broker.core.errors import TocsinError
 from broker.deliver.recount import recount_directory
 from broker.sidecar.catalogue import Plan
-from broker.sidecar.product import Kind
+from broker.sidecar.product import Input, Kind
 from broker.sidecar.write import product_message
 from tests.sidecar.rows import Colour, galaxies
 from tests.sidecar.test_files import BLOCK, answer, as_text, columns, good
@@ -138,3 +138,11 @@ def test_numbers_beyond_all_numbers_are_no_warning(kind: str, tmp_path: Path) ->
     table.write(path)
     answer(tmp_path / "out", path, form="parquet", missing=(-1e300,))
     assert pq.read_table(tmp_path / "out" / "results")["reason"].to_pylist() == [None, "not_finite", "not_finite"]
+
+
+def test_a_catalogue_of_other_names_is_told_the_first_input_first(tmp_path: Path) -> None:
+    (tmp_path / "galaxies.csv").write_text("id,B,V\nA,20,19\n")
+    inputs = tuple(Input(name, "mag", required=False) for name in ("mag_u", "mag_g", "mag_err_u"))
+    text = "has no column mag_u, mag_g, mag_err_u; name it with --column mag_u=COLUMN. It has: id, B, V"
+    with pytest.raises(TocsinError, match=re.escape(text)):
+        answer(tmp_path / "out", tmp_path / "galaxies.csv", model=Colour(inputs=inputs))
