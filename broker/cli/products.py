@@ -88,7 +88,7 @@ def work(names: Sequence[str], settings: Settings, metrics: Metrics, *, files: b
 
 
 def bounds(settings: Settings) -> Bounds:
-    """Return the bounds of a batch of products: what is said of them can be ten times as large."""
+    """Return the bounds of a batch of products: what is said of them can be a thousand times as large."""
     found = assemble.bounds(settings)
     return dataclasses.replace(found, max_bytes=min(found.max_bytes, BATCH_BYTES))
 

@@ -107,6 +107,7 @@ def main(options: dict[str, Any]) -> None:
     step: Step = FakeStep(topics, pause_s=options.get("pause_s", 0.0), before=before, mended=mended)
     if options.get("step") == "sidecar":
         step = Sidecar([Colour("one"), Colour("other")], topics, Recorded(), "test", lambda: 0)
+        step.stretch_bytes, step.batch_bytes = 4000, 6000  # batches are committed in parts
     metrics = Recorded()
     with stop_on_signals(stop):
         run(

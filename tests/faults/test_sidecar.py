@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.deliver.files import read_manifest
 from broker.deliver.types import FIRST_STEP, LAST_STEP
 from tests.conftest import RealKafka
 from tests.deliver.fakes import file_packets
@@ -69,6 +70,9 @@ def test_files_of_a_sidecar_killed_ten_times_give_the_same_result(tmp_path: Path
     reports = [verify_directory(tmp_path / name, inputs) for name in ("killed", "whole")]
     assert all(report.sound for report in reports), str(reports)
     assert reports[0].ended == reports[1].ended == {"scored": 750, "unscored": 125, "dead_lettered": 125}
+    sizes = [line["ledger"]["received"] for line, _ in read_manifest(tmp_path / "whole")]
+    assert len(sizes) > 2 * count / 20, "a batch is committed in parts"
+    assert max(sizes) > 1
 
 
 @pytest.mark.kafka
