@@ -17,11 +17,12 @@ from broker.cli.ledger import count_inputs
 from broker.core.config import Settings
 from broker.core.errors import TocsinError
 from broker.deliver.recount import recount_directory
+from broker.sidecar import catalogue
 from broker.sidecar.catalogue import Plan
 from broker.sidecar.product import Input, Kind
 from broker.sidecar.write import product_message
+from tests.sidecar.catalogues import BLOCK, answer, as_parquet, as_text, columns, good
 from tests.sidecar.rows import Colour, galaxies
-from tests.sidecar.test_files import BLOCK, answer, as_text, columns, good
 
 N = 20_000
 
@@ -146,3 +147,69 @@ def test_a_catalogue_of_other_names_is_told_the_first_input_first(tmp_path: Path
     text = "has no column mag_u, mag_g, mag_err_u; name it with --column mag_u=COLUMN. It has: id, B, V"
     with pytest.raises(TocsinError, match=re.escape(text)):
         answer(tmp_path / "out", tmp_path / "galaxies.csv", model=Colour(inputs=inputs))
+
+
+def test_an_id_that_no_product_may_have_is_an_error_and_no_dead_letter(tmp_path: Path) -> None:
+    path, table = tmp_path / "galaxies.csv", columns()
+    table["id"][500] = "x" * 257
+    as_text(path, table)
+    with pytest.raises(TocsinError, match=r"the id 'xxx.* has more than 256 characters: take another column with --id"):
+        answer(tmp_path / "out", path)
+
+
+def test_what_the_user_should_know_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    as_text(tmp_path / "galaxies.csv", columns())
+    answer(tmp_path / "out", tmp_path / "galaxies.csv")
+    said = capsys.readouterr().err
+    assert "galaxies.csv says no units; taken to be: mag_g [mag], mag_r [mag]" in said
+    assert "galaxies.csv has no column for mag_i: answered without" in said
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "renamed to nothing": ({"renamed": {"mag_g": "G"}}, "has no column G; it has: id, mag_g"),
+    "no such input": ({"renamed": {"magg": "mag_g"}}, "what is read is called mag_g, mag_r, mag_i"),
+    "no such id": ({"record_id": "name"}, "has no column name for --id"),
+    "text": ({"renamed": {"mag_g": "id"}}, "holds string, not numbers"),
+    "large": ({"block": 200_000}, "--block 200000 is too much for 2 columns: at most 104857"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_wrong_with_a_command_is_said(what: str, tmp_path: Path) -> None:
+    path = tmp_path / "galaxies.parquet"
+    as_parquet(path, columns())
+    with pytest.raises(TocsinError, match=WRONG[what][1]):
+        answer(tmp_path / "out", path, **WRONG[what][0])
+
+
+def test_blocks_whose_results_would_be_too_long_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, out = tmp_path / "galaxies.csv", tmp_path / "out"
+    as_text(path, columns())
+    monkeypatch.setattr(catalogue, "RESULT_BYTES", 10_000)
+    with pytest.raises(TocsinError, match="--block 500 is too much for what is answered: at most 8"):
+        answer(out, path, block=500)
+    assert answer(out, path, block=64).dead_lettered == 0
+
+
+def test_a_catalogue_that_lacks_what_is_needed_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "galaxies.parquet"
+    as_parquet(path, {"id": [1], "mag_g": [20.0]})
+    with pytest.raises(
+        TocsinError, match=r"has no column mag_r; name it with --column mag_r=COLUMN\. It has: id, mag_g"
+    ):
+        answer(tmp_path / "out", path)
+
+
+NOTHING = "x is neither FITS, Parquet, Avro nor a text table"
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [(b"", NOTHING), (b"one\n1\n", NOTHING), (b"b,a,a\n1,2,3\n", "more than one column 'a'"),
+     (b"PAR1xxxx", "as Parquet"), (b"SIMPLE  = " + b" " * 80, "as FITS"), (b"\x1f\x8bxx", "cannot read"),
+     (b"a,\xff\xff\n1,2\n", f"{NOTHING} in UTF-8")],
+)  # fmt: skip
+def test_what_is_no_table_is_said(content: bytes, text: str, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(TocsinError, match=text):
+        answer(tmp_path / "out", tmp_path / "x")
