@@ -64,8 +64,8 @@ class Outcomes:
     dead : list of DeadLetter
         Exactly one per dead-lettered packet.
     whole : bool
-        False: these are of the batch's first packets alone, as many as there are codes, for all that is to be published
-        of the batch would be too much to be committed at once; the other packets come again.
+        False: these are of the batch's first packets alone, as many as there are codes; the other packets come again.
+        For all that is to be published would be too much to be committed at once, or the next packet has to wait.
     """
 
     code: NDArray[np.int8]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.core.batch import PacketBatch
+from broker.core.errors import Wait
 from broker.core.outcomes import DeadLetter
 from broker.core.reasons import Dead
 from broker.decode.limits import Reject
@@ -52,7 +53,7 @@ def products(
     Raises
     ------
     broker.core.errors.Wait
-        What holds an array that lies elsewhere, or the schema registry, does not answer.
+        What holds an array that lies elsewhere, or the schema registry, does not answer. What is before it was yielded.
     """
     found: dict[int, Product] = {}
     dead: list[DeadLetter] = []
@@ -63,6 +64,10 @@ def products(
         except Reject as error:
             dead.append(DeadLetter(row, STAGE, error.reason, str(error)))
             continue
+        except Wait:
+            if found or dead:
+                yield found, dead
+            raise
         size += sum(array.values.nbytes for array in made.arrays.values()) + RECORD_BYTES * len(made)
         if size >= most:
             yield found, dead

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from broker.core import schemas
 from broker.core.batch import PacketBatch
+from broker.core.errors import Wait
 from broker.core.metrics import Metrics
 from broker.core.outcomes import DeadLetter, Outcomes, Record
 from broker.core.reasons import Dead, Outcome
@@ -114,16 +115,16 @@ class Sidecar:
     _most: dict[Kind, int] = field(default_factory=dict)  # records of a product
 
     def __call__(self, batch: PacketBatch) -> Outcomes:
-        """Return one outcome per product of ``batch``, or of the first ones, where results are many bytes.
+        """Return one outcome per product of ``batch``, or of the first ones: results are many bytes, or one must wait.
 
         Raises
         ------
         broker.core.errors.Wait
-            What holds an array that lies elsewhere, or the schema registry, does not answer.
+            What holds an array of the first product, or the schema registry, does not answer.
         """
         made, stretches = _Made(batch), read.products(batch, self.fetch, self.ids, self.stretch_bytes)
         ended = size = 0
-        while size < self.batch_bytes and (stretch := self._next(stretches)) is not None:
+        while size < self.batch_bytes and (stretch := self._next(stretches, ended)) is not None:
             ended += sum(map(len, stretch))
             products, dead = self._without_long(*stretch)
             kinds = {product.kind for product in products.values()}
@@ -198,9 +199,15 @@ class Sidecar:
                 groups.setdefault(model.trunk, []).append(number)
         return list(groups.values())
 
-    def _next(self, stretches: Iterator[Stretch]) -> Stretch | None:
-        with self._timed("product"):
-            return next(stretches, None)
+    def _next(self, stretches: Iterator[Stretch], ended: int) -> Stretch | None:
+        """Return the next stretch; None after the last, or where those that ``ended`` need not wait with a product."""
+        try:
+            with self._timed("product"):
+                return next(stretches, None)
+        except Wait:
+            if ended:
+                return None
+            raise
 
     def _take(
         self, made: _Made, products: dict[int, Product], answers: dict[Kind, Iterator[Answers]], dead: list[DeadLetter]

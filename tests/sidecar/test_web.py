@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from broker.sidecar import read
 from broker.sidecar.catalogue import Plan
 from broker.sidecar.fetch import Fetch
 from broker.sidecar.write import product_message
-from tests.sidecar.rows import Colour, galaxies
+from tests.sidecar.rows import Colour, galaxies, raw, sidecar
 from tests.sidecar.test_read import elsewhere, example, reason_of, same
 from tests.sidecar.web import Answer, reply, serving
 
@@ -106,6 +107,26 @@ def test_an_address_that_never_answers_is_a_dead_letter_and_what_is_behind_it_go
     assert f"{url}/b' does not answer, the last of 3 tries with HTTP Error 500" in letters[0]["error"]
     assert asked_for[:3] == ["/b"] * 3
     assert asked_for.count("/d") == 3
+
+
+def test_what_comes_before_an_address_that_does_not_answer_is_not_asked_for_again() -> None:
+    asked_for: list[str] = []
+
+    def answer(to: BaseHTTPRequestHandler) -> None:
+        asked_for.append(to.path)
+        reply(to, 503 if to.path == "/away" else 200, GOOD)
+
+    with serving(answer) as url:
+        values = [elsewhere(f"{url}/{name}", GOOD) for name in ("a", "b", "away", "c")]
+        values.insert(1, b"bad")
+        made = replace(sidecar(), fetch=Fetch([url], tries=3))
+        first = made(raw(values))
+        assert (first.whole, first.reason) == (False, ["other_kind", "bad_magic", "other_kind"])
+        with pytest.raises(Wait, match="503"):
+            made(raw(values[3:]))
+        last = made(raw(values[3:]))
+    assert (last.whole, last.reason) == (True, ["bad_uri", "other_kind"])
+    assert asked_for == ["/a", "/b", "/away", "/away", "/away", "/c"]
 
 
 def test_tries_are_counted_in_a_row_and_what_was_given_up_is_tried_again_for_each_product() -> None:
