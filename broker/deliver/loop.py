@@ -162,7 +162,7 @@ class _Loop:
             self.metrics.gauge("alerts_in_flight", 0)
 
     def _deliver(self, intake: Intake) -> None:
-        """Run the step over a batch and commit it; in parts where there is too much to commit, or a failure to find."""
+        """Run the step over a batch and commit it; in parts where it ends the first packets alone, or fails."""
         parts = self._until_ready("notes", lambda: self.suspects.parts(intake))
         while parts:
             part = parts.pop(0)
