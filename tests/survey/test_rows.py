@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from broker.core.errors import TocsinError
 from broker.models.survey import card as cards
-from broker.models.survey import registry, serve, train
+from broker.models.survey import posterior, registry, serve, train
 from broker.models.survey.fitted import read
 from broker.models.survey.judge import JUDGES
+from broker.models.survey.missing import error_of
 from broker.models.survey.row import Capability, Columns, Examples, Row, Training
 from broker.sidecar.answer import Answer, Output
 from broker.sidecar.product import Array, Input, Kind, Product
@@ -60,7 +61,7 @@ def simulated(row: Row) -> str:
 @cache
 def examples(row_id: str, variant: str) -> Examples:
     """Return a few simulated examples of a row."""
-    return ROWS[row_id].variants[variant].make(40, 5, None)
+    return ROWS[row_id].variants[variant].make(50, 5, None)
 
 
 def columns(row: Row) -> Columns:
@@ -331,6 +332,79 @@ def _another(kind: Kind) -> Kind:
     return Kind.SPECTRUM if kind != Kind.SPECTRUM else Kind.CATALOG
 
 
+# ---- errors of what it does not know
+
+
+MEASURED = [name for name in registry.simulated() if registry.find(name)[0].targets]
+"""Regressions with a simulator, whose truth is known whatever is missing."""
+FORGIVING = [name for name in MEASURED if not all(wanted.required for wanted in registry.find(name)[0].inputs)]
+FRESH = 500
+AT_MOST = 9
+"""Inputs of a row that are tried, where it has many."""
+
+
+@cache
+def fresh(name: str) -> Examples:
+    row, variant = registry.find(name)
+    return row.variants[variant].make(FRESH, 11, None)
+
+
+def optional(row: Row) -> list[tuple[str, ...]]:
+    """Return the inputs that may be missing, each with its error, where it has one."""
+    names = [wanted.name for wanted in row.inputs if not wanted.required]
+    errors = {error_of(name) for name in names} & set(names)
+    return [(name, *({error_of(name)} & errors)) for name in names if name not in errors]
+
+
+def blanked(made: Columns, names: tuple[str, ...], lost: Any = True) -> Columns:
+    return made | {name: np.where(lost, np.nan, made[name]) for name in names if name in made}
+
+
+def within(name: str, tries: list[Columns]) -> NDArray[np.float64]:
+    """Return the share of truths within the central 68 % of what is said, where anything is (tries, targets)."""
+    together = {key: np.concatenate([one[key] for one in tries]) for key in tries[0]}
+    answer = model(name).fitted.answer(together)
+    truth = np.concatenate([fresh(name).truth] * len(tries))
+    ranks = [posterior.pit(output, truth[:, k]) for k, output in enumerate(answer.outputs)]
+    said = np.array([why == "" for why in answer.reason]).reshape(len(tries), FRESH)
+    assert said.mean(axis=1).min() > 0.5
+    inside = (np.abs(np.stack(ranks, axis=1) - 0.5) < 0.34).reshape(len(tries), FRESH, -1)
+    found: NDArray[np.float64] = np.mean(inside, axis=1, where=said[..., None])
+    return found
+
+
+@pytest.mark.parametrize("name", FORGIVING)
+def test_errors_hold_when_an_input_is_missing(name: str) -> None:
+    """A network that never saw it missing gives errors that are many times too small."""
+    _assert_held(name, optional(row_of(name)), 0.5)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in FORGIVING if any(len(group) > 1 for group in optional(registry.find(name)[0]))]
+)
+def test_errors_hold_when_an_error_alone_is_missing(name: str) -> None:
+    _assert_held(name, [(error,) for _, *errors in optional(row_of(name)) for error in errors], 0.4)
+
+
+def _assert_held(name: str, groups: list[tuple[str, ...]], least: float) -> None:
+    made, tried = fresh(name).columns, groups[:: -(-len(groups) // AT_MOST)]
+    for group, share in zip(tried, within(name, [blanked(made, group) for group in tried]), strict=True):
+        assert share.min() > least, (group, share)
+
+
+@pytest.mark.parametrize("name", FORGIVING)
+def test_errors_hold_when_all_is_missing_that_may_be(name: str) -> None:
+    """Each record has as few inputs as it is answered with, and each others."""
+    row, made = row_of(name), fresh(name).columns
+    groups = optional(row)
+    kept = next(k for k in range(len(groups) + 1) if sum(map(len, groups[:k])) >= row.at_least)
+    there = np.stack([np.isfinite(made[group[0]]) for group in groups], axis=1)
+    order = np.where(there, np.random.default_rng(3).random(there.shape), 1.0).argsort(axis=1).argsort(axis=1)
+    for group, place in zip(groups, order.T, strict=True):
+        made = blanked(made, group, place >= kept)
+    assert within(name, [made]).min() > 0.4
+
+
 # ---- weights and cards
 
 
@@ -435,6 +509,22 @@ def test_simulated_examples_are_what_the_row_reads(name: str) -> None:
         assert set(made.truth) <= set(range(len(row.classes)))
     else:
         assert made.truth.shape == (len(made), len(row.targets))
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_truths_are_where_the_row_says_that_they_can_be(name: str) -> None:
+    low, high = np.array([(target.low, target.high) for target in row_of(name).targets]).T
+    truth = fresh(name).truth
+    assert np.mean((truth >= low) & (truth <= high), axis=0).min() > 0.99
+
+
+@every_row
+def test_baselines_fit_few_examples_and_answer_with_numbers(name: str) -> None:
+    row, made = ROWS[name], examples(name, simulated(ROWS[name]))
+    for who, baseline in row.baselines.items():
+        said = baseline(made, 0)(made.columns)
+        assert said.shape == (len(made), len(row.targets) or len(row.classes)), who
+        assert np.isfinite(said).all(), who
 
 
 def _one_of_each_family() -> list[str]:

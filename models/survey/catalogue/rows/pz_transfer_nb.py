@@ -4,6 +4,7 @@ from broker.models.survey import templates
 from broker.models.survey.baselines import boosting
 from broker.models.survey.galaxies import NARROW_BANDS, narrow, narrow_sky
 from broker.models.survey.heads import Mixture
+from broker.models.survey.missing import hide
 from broker.models.survey.row import Paper, Pretraining, Row, Target, Training, Variant
 from broker.models.survey.scratch import scratch
 from broker.models.survey.trunks_flux import Fluxes
@@ -28,7 +29,7 @@ ROW = Row(
     head=Mixture(components=5, estimate="mode"),
     targets=(Target("redshift", low=0.0, high=1.3),),
     variants={"sim": Variant(narrow_sky, n=2_000)},
-    pretraining=Pretraining(Variant(narrow, n=300_000), Training(epochs=24, batch=512, rate=3e-3)),
+    pretraining=Pretraining(Variant(narrow, n=300_000), Training(epochs=36, batch=512, rate=3e-3)),
     training=Training(epochs=10, batch=64, rate=2e-4),
     baselines={
         "templates": templates.photo_z(
@@ -38,4 +39,12 @@ ROW = Row(
         "boosting": boosting(),
     },
     judge="photo-z",
+    augment=hide(
+        (
+            *(f"flux_{band}" for band in NARROW),
+            *(f"mag_{band}" for band in BROAD),
+            *(f"mag_err_{band}" for band in BROAD),
+        ),
+        whole=0.65,
+    ),
 )
