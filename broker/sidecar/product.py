@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from math import nan
+from math import isnan, nan
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+SCALE_WITHIN = 0.05
+"""How far a pixel's size may be from what a row reads, as a share of it."""
 SMALLEST, LARGEST = 8, 512
 """Of an axis of any size, such as an image's: a table is as large as its largest image, and a message of a hundred
 thousand single pixels would be a quarter of an hour's work."""
@@ -103,12 +105,15 @@ class Input:
         Per record: () for a number, (bands, height, width) for images; -1 takes any size from `SMALLEST` to `LARGEST`.
     required : bool
         Without it a record gets no answer. What is not required may be missing, or NaN: the network has a mask.
+    pixel_scale_arcsec : float or None
+        Of images: those of a product that says another, by more than a twentieth, get no answer; None takes any.
     """
 
     name: str
     unit: str = ""
     shape: tuple[int, ...] = ()
     required: bool = True
+    pixel_scale_arcsec: float | None = None
 
 
 class NoAnswer(StrEnum):
@@ -117,6 +122,7 @@ class NoAnswer(StrEnum):
     MISSING_INPUT = "missing_input"  # an array that the row requires, or too many of those it may do without
     WRONG_UNIT = "wrong_unit"
     WRONG_SHAPE = "wrong_shape"
+    WRONG_SCALE = "wrong_scale"  # pixels of another size
     NOT_FINITE = "not_finite"  # a required value, or beyond 3e38
     BAD_FIT = "bad_fit"  # the network gave a number that is not finite
     OTHER_KIND = "other_kind"  # the row reads another kind of product
@@ -173,7 +179,14 @@ def _refused(product: Product, inputs: Sequence[Input]) -> str:
             return str(NoAnswer.WRONG_UNIT)
         elif not _fits(found.values.shape[1:], wanted.shape):
             return str(NoAnswer.WRONG_SHAPE)
+        elif wanted.pixel_scale_arcsec and not _scaled(product.pixel_scale_arcsec / wanted.pixel_scale_arcsec):
+            return str(NoAnswer.WRONG_SCALE)
     return ""
+
+
+def _scaled(ratio: float) -> bool:
+    """Return whether a pixel's size is as wanted, or not said."""
+    return isnan(ratio) or abs(ratio - 1.0) <= SCALE_WITHIN
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:

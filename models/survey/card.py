@@ -31,6 +31,7 @@ class Input(_Strict):
     unit: str
     shape: tuple[int, ...]
     required: bool
+    pixel_scale_arcsec: float | None = None
 
 
 class Target(_Strict):

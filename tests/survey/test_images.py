@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -145,6 +146,16 @@ def test_a_hole_in_an_image_is_a_reason_and_not_a_guess() -> None:
     for shape in ((600, 8), (8, 7)):
         odd = Product("w", Kind.CUTOUT, ["a"], {"image": Array("", np.zeros((1, 1, *shape)))})
         assert collect([odd], (IMAGE,)).reason == ["wrong_shape"]
+
+
+def test_images_of_another_pixel_scale_get_no_answer() -> None:
+    wanted = replace(IMAGE, pixel_scale_arcsec=1.8)
+    said = {}
+    for scale in (1.8, 1.75, np.nan, 0.2, 0.0, -1.8, np.inf):
+        product = Product("p", Kind.CUTOUT, ["a"], {"image": Array("", images(1))}, pixel_scale_arcsec=scale)
+        said[scale] = collect([product], (wanted,)).reason[0]
+    assert [said[1.8], said[1.75], said[np.nan]] == ["", "", ""]
+    assert [said[0.2], said[0.0], said[-1.8], said[np.inf]] == ["wrong_scale"] * 4
 
 
 def test_shapes_of_known_sources() -> None:

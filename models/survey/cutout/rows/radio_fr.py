@@ -14,7 +14,7 @@ ROW = Row(
     papers=(Paper("Aniyan & Thorat 2017", "ApJS 230, 20"),),
     finding="a plain convolutional network tells the classes apart in about 95 % of the cases",
     kind=Kind.CUTOUT,
-    inputs=(Input("image", unit="", shape=(1, -1, -1)),),  # on any linear scale, 1.8 arcsec a pixel
+    inputs=(Input("image", unit="", shape=(1, -1, -1), pixel_scale_arcsec=1.8),),  # on any linear scale
     trunk=PolarCnn(),
     head=Classes(hidden=0, smoothing=0.1),
     classes=("FR I", "FR II"),
