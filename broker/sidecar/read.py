@@ -27,6 +27,8 @@ STAGE = "product"
 ARRAYS, AXES, BANDS = 256, 8, 64
 PRODUCT_BYTES = 64_000_000
 """Of all arrays of a product together, those that lie elsewhere too."""
+ELSEWHERE = 48
+"""Arrays of a product at addresses: one may take a minute, and Kafka gives a batch an hour."""
 RECORD_BYTES = 1000
 """Of a record beside its arrays: what rows make of it."""
 NAME_LENGTH = 64
@@ -123,6 +125,7 @@ def _or_nan(value: float | None) -> float:
 def _check_layout(arrays: list[dict[str, Any]], records: int) -> None:
     """Refuse arrays whose description is wrong, before anything of the size that they claim is made or fetched."""
     size, names = 0, set()
+    _bound("arrays at addresses", sum(array["uri"] is not None for array in arrays), ELSEWHERE)
     for array in arrays:
         name, shape, dtype = array["name"], array["shape"], array["dtype"]
         for text in (name, array["unit"]):

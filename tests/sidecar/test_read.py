@@ -115,6 +115,11 @@ def nothing(found: dict[str, Any]) -> dict[str, Any]:
     return array
 
 
+def scattered(found: dict[str, Any]) -> None:
+    array = nothing(found) | {"uri": "file:///x", "sha256": b""}
+    found["arrays"] = [array | {"name": f"x{k}"} for k in range(49)]
+
+
 def nothings(count: int, blocks: int = 1) -> bytes:
     """Return a product of so many arrays of nothing, seven bytes each."""
     whole = message(lambda f: f.update(arrays=[]))
@@ -159,6 +164,7 @@ BAD = {
     "huge": (message(lambda f: f["arrays"][0].update(shape=[3, 2**62, 2**62])), "bound_exceeded", "bytes in its array"),
     "no data": (message(nothing), "bad_array", "neither data nor uri"),
     "both": (message(lambda f: f["arrays"][0].update(uri="file:///x", sha256=b"")), "bad_array", "both data and uri"),
+    "addresses": (message(scattered), "bound_exceeded", "49 arrays at addresses"),
     "no hash": (message(lambda f: nothing(f).update(uri="file:///etc/passwd")), "bad_hash", "no sha256"),
     "uri": (message(lambda f: nothing(f).update(uri="file:///etc/passwd", sha256=b"")), "bad_uri", "uri_prefixes"),
 }
