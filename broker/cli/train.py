@@ -81,8 +81,8 @@ def _check(name: str, known: list[str]) -> None:
     """Refuse a name that neither the stream's models nor the survey models have."""
     if name not in known:
         near = difflib.get_close_matches(name.partition("@")[0], known)
-        hint = f"; like it: {', '.join(near)}" if near else ""
-        raise TocsinError(f"no model is called {name!r}{hint}; see `tocsin model list` and `tocsin sidecar list`")
+        hint = f"like it: {', '.join(near)}" if near else f"there are: {', '.join(known)}"
+        raise TocsinError(f"no model is called {name!r}; {hint}; see `tocsin model list` and `tocsin sidecar list`")
 
 
 def real_sets() -> Path | None:
