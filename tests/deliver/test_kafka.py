@@ -22,7 +22,7 @@ from broker.core.errors import Stop, TocsinError, Wait
 from broker.core.metrics import Recorded
 from broker.core.topics import Topics
 from broker.deliver.files import FileSource
-from broker.deliver.kafka import KafkaSink, KafkaSource, claim_member, sink
+from broker.deliver.kafka import KafkaSink, KafkaSource, claim_member, ends, sink
 from broker.deliver.kafka import source as kafka_source
 from broker.deliver.kafka.reader import read_messages, read_records
 from broker.deliver.loop import Totals, run
@@ -129,6 +129,23 @@ def test_a_gap_is_committed_though_no_packet_follows(kafka: RealKafka) -> None:
     with running(kafka, [topic], f"t{topic}") as service:
         time.sleep(1.5)
     assert not service.metrics.counters[expired], "it is told once"
+
+
+def test_a_topic_that_is_made_while_transactions_are_awaited(kafka: RealKafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service makes its topics when it starts: a ledger that looks at that moment had ended with a KeyError."""
+    first, second, looked = kafka.topic(), f"{kafka.topic()}.later", ends._ends
+
+    def looks(*arguments: Any) -> ends.Ends:
+        found = looked(*arguments)
+        if not made:
+            kafka.make(second)
+            made.append(second)
+        return found
+
+    made: list[str] = []
+    monkeypatch.setattr(ends, "_ends", looks)
+    ends.settle(kafka.config, [first, second])
+    assert made
 
 
 def test_a_position_that_expires_while_we_read(kafka: RealKafka) -> None:

@@ -24,7 +24,8 @@ def settle(config: dict[str, Any], topics: Sequence[str]) -> None:
     """Wait until every transaction on ``topics`` that is open now has ended.
 
     A ``read_committed`` reading ends where the first open transaction begins, and misses what others committed behind
-    it; one that begins after this misses nothing that was committed before it.
+    it; one that begins after this misses nothing that was committed before it. Partitions that are made meanwhile hold
+    nothing that was.
 
     Raises
     ------
@@ -35,7 +36,8 @@ def settle(config: dict[str, Any], topics: Sequence[str]) -> None:
         written = _ends(consumer, partitions)
     give_up = time.monotonic() + OPEN_S
     with _reader(config, topics, "read_committed") as (consumer, partitions):
-        while any(stable < written[where][1] for where, (_, stable) in _ends(consumer, partitions).items()):
+        known = [p for p in partitions if (p.topic, p.partition) in written]
+        while any(stable < written[where][1] for where, (_, stable) in _ends(consumer, known).items()):
             if time.monotonic() > give_up:
                 raise Wait(f"a transaction on {', '.join(topics)} does not end")
             time.sleep(PAUSE_S)
