@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from broker.core.errors import TocsinError
@@ -27,7 +26,7 @@ def note_inputs(directory: Path, names: list[str], *, whole: bool = True, rounds
     given = dict.fromkeys([*noted_inputs(directory), *names, *([] if whole else [PART]), *([ROUNDS] if rounds else [])])
     if whole and set(names) >= given.keys() - {PART, ROUNDS}:
         given.pop(PART, None)
-    write_whole(directory / INPUTS, "".join(f"{path}\n" for path in given))
+    write_note(directory / INPUTS, "".join(f"{path}\n" for path in given))
 
 
 def noted_inputs(directory: Path) -> list[str]:
@@ -59,7 +58,7 @@ def make(directory: Path) -> None:
         raise TocsinError(f"cannot make {directory}: {error.strerror}") from error
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_note(path: Path, text: str) -> None:
     """Write a file, if that changes it, so that a process that is killed leaves the old one or the new one.
 
     Raises
@@ -67,15 +66,10 @@ def write_whole(path: Path, text: str) -> None:
     TocsinError
         It cannot be written.
     """
-    content = text.encode()
-    temporary = path.with_name(path.name + ".tmp")
+    from broker.deliver.files import write_whole
+
     try:
-        if path.exists() and path.read_bytes() == content:
-            return
-        with temporary.open("wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.rename(path)
+        if not path.exists() or path.read_bytes() != text.encode():
+            write_whole(path, text.encode())
     except OSError as error:
         raise TocsinError(f"cannot write {path}: {error.strerror}") from error

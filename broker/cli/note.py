@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from broker.cli.inputs import make, write_whole
+from broker.cli.inputs import make, write_note
 from broker.core.errors import TocsinError
 from broker.sidecar.catalogue import Plan
 
@@ -92,7 +92,7 @@ def write(directory: Path, names: Sequence[str], plan: Plan, catalogues: Iterabl
         mine.catalogues[str(path)] = known.check(path, directory)
     whole = dataclasses.replace(mine, catalogues={**old.catalogues, **mine.catalogues})
     make(directory)
-    write_whole(directory / NOTE, json.dumps(dataclasses.asdict(whole)) + "\n")
+    write_note(directory / NOTE, json.dumps(dataclasses.asdict(whole)) + "\n")
 
 
 def _options(note: Note) -> dict[str, list[str]]:

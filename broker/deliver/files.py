@@ -332,6 +332,13 @@ def done_in(ledgers: Iterable[dict[str, Any]]) -> Done:
     return done
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all; what was there stays until then."""
+    temporary = path.with_name(path.name + ".tmp")
+    _write_synced(temporary, content)
+    temporary.rename(path)
+
+
 def _write_synced(path: Path, content: bytes) -> None:
     with path.open("wb") as out:
         out.write(content)

@@ -6,7 +6,6 @@ A message's key, headers and time stamp are not copied; packets spread over the 
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from broker.core.outcomes import Outcomes, Record
 from broker.core.reasons import Outcome
 from broker.core.topics import Topics
 from broker.deliver import librdkafka
-from broker.deliver.files import FileSource, Packets, Skip
+from broker.deliver.files import FileSource, Packets, Skip, write_whole
 from broker.deliver.kafka import KafkaSink
 from broker.deliver.loop import run
 from broker.deliver.topics import TopicSpec, create
@@ -53,7 +52,7 @@ def copy_to_directory(packets: Packets, directory: Path, progress: Callable[[int
         for packet in packets:
             if packet is None or is_there(packet, directory):
                 continue
-            _write(directory / file_name(packet), packet.value)
+            write_whole(directory / file_name(packet), packet.value)
             written += 1
             progress(1)
     except OSError as error:
@@ -84,16 +83,6 @@ def file_name(packet: FilePacket) -> str:
     digest = hashlib.sha256(place.encode(errors="surrogateescape")).hexdigest()[:8]
     suffix = ".avro" if packet.value[:4] == b"Obj\x01" else ".bin"
     return f"{source.name.split('.')[0]}-{digest}-{packet.record:06d}{suffix}"
-
-
-def _write(path: Path, value: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as out:
-        out.write(value)
-        out.flush()
-        os.fsync(out.fileno())
-    temporary.rename(path)
 
 
 @dataclass(frozen=True, slots=True)
