@@ -13,7 +13,7 @@ from tests.conftest import RealKafka, real_kafka
 
 from .clock import Clock
 from .proxy import Proxy
-from .service import MEMORY_MB, Service, peaks, recoveries
+from .service import Service, peaks, recoveries
 
 USER, PASSWORD = "few-rights", "secret"
 
@@ -73,4 +73,5 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         times = sorted(seconds for name, seconds in recoveries if name == fault)
         middle, worst = times[len(times) // 2], times[-1]
         terminalreporter.write_line(f"{fault:<58} {len(times):>4} times  median {middle:6.2f}  longest {worst:6.2f}")
-    terminalreporter.write_line(f"largest resident set of a member: {max(peaks, default=0):.0f} MB of {MEMORY_MB:.0f}")
+    for bound, peak in sorted(peaks.items()):
+        terminalreporter.write_line(f"largest resident set of a member: {peak:.0f} MB of {bound:.0f}")

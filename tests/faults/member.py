@@ -29,9 +29,7 @@ from broker.deliver.notes import FileNotes, Notes
 from broker.deliver.outputs import KafkaOutputs
 from broker.deliver.retry import RetrySource
 from broker.deliver.types import Bounds, Hook, Sink, Source
-from broker.sidecar.step import Sidecar
 from tests.deliver.fakes import FakeStep, file_packets, number_of, packet, primary
-from tests.sidecar.rows import Colour, product
 
 from .broken import NoTransactions, OffsetsFirst
 
@@ -65,6 +63,25 @@ def poison(deadly: list[int], failing: list[int]) -> Callable[[PacketBatch], Non
     return before
 
 
+def maker(options: dict[str, Any]) -> Callable[[int], bytes]:
+    """Return what makes the packet with a number."""
+    if options.get("step") != "sidecar":
+        return packet
+    from tests.sidecar.rows import product  # it brings numba, 50 MB that other members do without
+
+    return product
+
+
+def sidecar(topics: Topics) -> Step:
+    """Return the sidecar's own step with two rows; batches are committed in parts."""
+    from broker.sidecar.step import Sidecar  # numba, as above
+    from tests.sidecar.rows import Colour
+
+    step = Sidecar([Colour("one"), Colour("other")], topics, Recorded(), "test", lambda: 0)
+    step.stretch_bytes, step.batch_bytes = 4000, 6000
+    return step
+
+
 def due(options: dict[str, Any], topics: Topics) -> frozenset[str]:
     """Return the topics of what the step makes."""
     return frozenset({topics.results}) if options.get("step") == "sidecar" else primary(topics)
@@ -73,8 +90,8 @@ def due(options: dict[str, Any], topics: Topics) -> frozenset[str]:
 def ends(options: dict[str, Any], topics: Topics, at: Hook) -> tuple[Source, Sink, str]:
     """Return the source and the sink of the wanted mode."""
     if options["mode"] == "files":
-        made, schema = (product, "result") if options.get("step") == "sidecar" else (packet, "annotation")
-        packets = file_packets(Path("/in"), options["count"], make=made)
+        packets = file_packets(Path("/in"), options["count"], make=maker(options))
+        schema = "result" if options.get("step") == "sidecar" else "annotation"
         sink = FileSink(Path(options["directory"]), primary=due(options, topics), schema=schema, at=at)
         return FileSource(packets), sink, "files"
     config, group = options["config"], options["group"]
@@ -106,8 +123,7 @@ def main(options: dict[str, Any]) -> None:
     mended = options.get("mended", False)
     step: Step = FakeStep(topics, pause_s=options.get("pause_s", 0.0), before=before, mended=mended)
     if options.get("step") == "sidecar":
-        step = Sidecar([Colour("one"), Colour("other")], topics, Recorded(), "test", lambda: 0)
-        step.stretch_bytes, step.batch_bytes = 4000, 6000  # batches are committed in parts
+        step = sidecar(topics)
     metrics = Recorded()
     with stop_on_signals(stop):
         run(

@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from broker.sidecar.framing import Installed, record
 from tests.conftest import RealKafka
 from tests.deliver.fakes import packet
 from tests.sidecar.rows import product
@@ -28,10 +29,12 @@ ROOT = Path(__file__).resolve().parents[2]
 FULL = os.environ.get("TOCSIN_FAULTS") == "full"
 MEMORY_MB = 200.0
 """Bound on a member's resident set: Python and its libraries take 55 MB, the queue of packets up to 96 MB."""
+SIDECAR_MB = 300.0
+"""The same where products are read: numba, and the code that it compiled to walk a schema, take 120 MB more."""
 PATIENCE_S = 180.0
 
-peaks: list[float] = []
-"""Largest resident set of the members of each service that was judged [MB]."""
+peaks: dict[float, float] = {}
+"""Largest resident set of a member of all services that were judged [MB], by the bound on it."""
 recoveries: list[tuple[str, float]] = []
 """(fault, seconds until a batch was committed again), for the table at the end of the run."""
 
@@ -103,6 +106,8 @@ class Service:
         self.sent = 0
         self.members: list[Member] = []
         self.log = folder / f"{name}.log"
+        if sidecar:
+            record(product(0), Installed())  # compiled and kept once, here: a member that compiles takes 80 MB more
 
     def feed(self, count: int, partition: int | None = None) -> None:
         made = product if self.sidecar else packet
@@ -184,9 +189,9 @@ class Service:
         report = verify_kafka(self.kafka.bootstrap, [self.topic], self.prefix, sidecar=self.sidecar)
         assert report.inputs == self.sent
         assert report.sound, str(report)
-        peak = max(member.peak_mb for member in self.members)
-        peaks.append(peak)
-        assert 0 < peak < MEMORY_MB, f"a member took {peak:.0f} MB"
+        peak, bound = max(member.peak_mb for member in self.members), SIDECAR_MB if self.sidecar else MEMORY_MB
+        peaks[bound] = max(peak, peaks.get(bound, 0.0))
+        assert 0 < peak < bound, f"a member took {peak:.0f} MB"
         return report
 
     def close(self) -> None:
