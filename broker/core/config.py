@@ -217,7 +217,7 @@ class Run(_Section):
     member: str | None = Field(None, description="Stable name of this member; default: host name and a free slot.")
     drain_s: float = Field(30.0, gt=0, description="Deadline for a clean stop after SIGTERM, seconds.")
     cache_dir: Path = Field(
-        default_factory=lambda: Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tocsin",
+        default_factory=lambda: Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tocsin",
         description="Schemas, compiled programs, the development Kafka.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Level of the JSON log.")
