@@ -6,14 +6,13 @@ import json
 import re
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from broker.cli import assemble
+from broker.cli import assemble, letterpage
 from broker.cli import where as places
 from broker.core.errors import TocsinError
 
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from broker.deliver.loop import Totals
     from broker.deliver.outputs import Outputs
     from broker.deliver.retry import Letter
-
-HEAD = 64
-_FIELD = re.compile(r"\(at (?P<at>[^)]+)\)|(?:the|no) field (?P<named>\w+(?:\.\w+)*)")
 
 
 @click.group()
@@ -64,10 +60,11 @@ def list_(
       tocsin dlq list kafka --reason malformed --limit 20
     """
     outputs = places.outputs(where, config, brokers, prefix)
-    found = (one for one in _all(outputs) if reason in (None, one["reason"]) and (one["open"] or not only_open))
+    found = (
+        one for one in letterpage.every(outputs) if reason in (None, one["reason"]) and (one["open"] or not only_open)
+    )
     for one in islice(found, limit):
-        what = f"{one['number']:>6}  {one['stage']:<8} {one['reason']:<15} {one['packetBytes']:>9} B  {_state(one):<12}"
-        click.echo(json.dumps(one) if as_json else f"{what}  {_place(one)}")
+        click.echo(json.dumps(one) if as_json else letterpage.line(one))
 
 
 @dlq.command()
@@ -90,10 +87,10 @@ def show(
     Example:
       tocsin dlq show out/ 0 --out packet.avro
     """
-    one, packet = _one(places.outputs(where, config, brokers, prefix), number)
+    one, packet = letterpage.fetch(places.outputs(where, config, brokers, prefix), number)
     if out is not None:
         out.write_bytes(packet)
-    click.echo(json.dumps(one) if as_json else _page(one, where, packet))
+    click.echo(json.dumps(one) if as_json else letterpage.page(one, where, packet))
 
 
 @dlq.command()
@@ -260,92 +257,3 @@ def _chooser(
         )
 
     return lambda letters: list(islice(filter(wanted, letters), limit))
-
-
-# -- what is printed ------------------------------------------------------------------------------------------------
-
-
-def _all(outputs: Outputs) -> list[dict[str, Any]]:
-    """Return every packet that has dead letters, by number; without the packets, which need not fit in memory."""
-    from broker.deliver.ledger import place_of
-    from broker.deliver.retry import letters
-
-    last = {place_of(letter): letter for letter in map(_plain, outputs.dead_letters())}
-    return [_numbered(letter, last[letter.place]) for letter in letters(outputs) if letter.place in last]
-
-
-def _one(outputs: Outputs, number: int) -> tuple[dict[str, Any], bytes]:
-    """Return dead letter ``number`` and its packet: a first reading finds its place, a second one fetches it."""
-    from broker.deliver.ledger import place_of
-    from broker.deliver.retry import letters
-
-    wanted = next((letter for letter in letters(outputs) if letter.number == number), None)
-    if wanted is None:
-        raise TocsinError(f"there is no dead letter {number}")
-    *_, found = (letter for letter in outputs.dead_letters() if place_of(letter) == wanted.place)
-    return _numbered(wanted, _plain(found)), found["packet"]
-
-
-def _numbered(letter: Letter, plain: dict[str, Any]) -> dict[str, Any]:
-    tries = [{"outcome": outcome, "reason": reason} for outcome, reason in letter.tries]
-    return {"number": letter.number, **plain, "open": letter.is_open, "retried": tries}
-
-
-def _plain(letter: dict[str, Any]) -> dict[str, Any]:
-    """Return a dead letter for printing: times as ISO 8601, the packet as its size and its first bytes."""
-    packet = letter["packet"]
-    shown = {name: value for name, value in letter.items() if name != "packet"}
-    for name in ("timestamp", "ingestTimestamp"):
-        shown[name] = _iso(shown[name])
-    found = _FIELD.search(letter["error"])
-    field = (found["at"] or found["named"]) if found else None
-    return {**shown, "field": field, "packetBytes": len(packet), "packetHead": packet[:HEAD].hex()}
-
-
-def _page(one: dict[str, Any], where: str, packet: bytes) -> str:
-    """Return all that a person needs of a dead letter, as lines."""
-    rows = {
-        "dead letter": f"{one['number']} of {where}",
-        "reason": f"{one['reason']}, found by: {one['stage']}",
-        "text": one["error"],
-        "field": one["field"] or "not named",
-        "packet": f"{one['topic']}, partition {one['partition']}, offset {one['offset']}",
-        "size": f"{one['packetBytes']:,} bytes",
-        "sent": one["timestamp"] or "the source has no time",
-        "read": f"{one['ingestTimestamp']}, by tocsin {one['brokerVersion']}",
-        "retried": ", then ".join(map(_end, one["retried"])) or "never",
-        "now": _state(one),
-        "to retry": f"tocsin dlq retry {where} --source {_place(one)}"
-        if one["open"]
-        else "it has another end: nothing is to do",
-    }
-    lines = [f"{name:<12} {value}" for name, value in rows.items()]
-    return "\n".join([*lines, *_dump(packet[:HEAD])])
-
-
-def _place(one: dict[str, Any]) -> str:
-    return f"{one['topic']}/{one['partition']}/{one['offset']}"
-
-
-def _state(one: dict[str, Any]) -> str:
-    return "open" if one["open"] else _end(one["retried"][-1])
-
-
-def _end(end: dict[str, str]) -> str:
-    return end["outcome"].replace("_", " ") + (f" ({end['reason']})" if end["reason"] else "")
-
-
-def _dump(head: bytes) -> list[str]:
-    """Return bytes as lines of sixteen: offset, hexadecimal, and the letters among them."""
-    lines = []
-    for at in range(0, len(head), 16):
-        row = head[at : at + 16]
-        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
-        lines.append(f"{at:08x}     {row.hex(' '):<47}  |{text}|")
-    return lines
-
-
-def _iso(value: Any) -> str | None:
-    """Return a time stamp (fastavro gives a datetime, or an int where it cannot) as ISO 8601; -1 ms is none."""
-    time = value if isinstance(value, datetime) else datetime.fromtimestamp(value / 1000, UTC)
-    return time.isoformat(timespec="milliseconds") if time.timestamp() >= 0 else None

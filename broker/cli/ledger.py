@@ -16,7 +16,6 @@ from broker.core.errors import TocsinError
 from broker.deliver.kafka.reader import read_messages
 from broker.deliver.outputs import DirectoryOutputs
 from broker.deliver.recount import EXAMPLES, recount_directory, recount_kafka
-from broker.deliver.topics import missing
 
 
 @click.command()
@@ -53,10 +52,7 @@ def ledger(
 
     what = ""
     if where == "kafka":
-        client, topics = places.kafka_of(config, brokers, prefix)
-        if missing(client, [topics.ledger]):
-            raise TocsinError(f"there is no topic {topics.ledger}")
-        found = recount_kafka(client, topics, verify_source=verify_source)
+        found = recount_kafka(*places.written_to(config, brokers, prefix), verify_source=verify_source)
     else:
         client, _ = places.kafka_of(config, brokers, prefix)
         packets = count_inputs(where, sources, client) if verify_source else None

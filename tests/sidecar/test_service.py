@@ -156,8 +156,9 @@ def test_a_sidecar_on_kafka_and_the_commands_around_it(far: Path, kafka: RealKaf
     allowed = json.dumps([str(stored.parent)])
     retry = call("dlq", "retry", "kafka", "--sidecar", "far-line", **where, TOCSIN_SIDECAR__URI_PREFIXES=allowed)
     assert "2 dead letters retried: 1 scored, 1 dead again" in retry.output, retry.output
-    nowhere = call("ledger", "kafka", "--topics", f"{survey}.nonsense", **where)
-    assert (nowhere.exit_code, str(nowhere.exception)) == (1, f"there is no topic {survey}.nonsense.ledger")
+    for command in (["ledger"], ["dlq", "list"]):
+        nowhere = call(*command, "kafka", "--topics", f"{survey}.nonsense", **where)
+        assert (nowhere.exit_code, str(nowhere.exception)) == (1, f"there is no topic {survey}.nonsense.ledger")
     again = json.loads(call("ledger", "kafka", "--topics", prefix, "--json", **where).output)
     assert (again["balanced"], again["scored"], again["retried"]) == (True, 61, 2)
 
