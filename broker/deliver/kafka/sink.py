@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
@@ -26,7 +26,7 @@ from broker.deliver.files import done_in
 from broker.deliver.kafka.ends import settle
 from broker.deliver.kafka.reader import read_records
 from broker.deliver.registry import Registry
-from broker.deliver.topics import create, spec, unwritable
+from broker.deliver.topics import create, missing, spec, unwritable
 from broker.deliver.types import Aborted, Commit, Done, Hook, Idle, no_hook
 
 log = logging.getLogger(__name__)
@@ -188,12 +188,14 @@ class KafkaSink:
         while True:
             try:
                 if not _returns(call, idle):
-                    self._raise_hung(what)
+                    self._give_up(what, f"the client library did not return within {HUNG_S:.0f} s")
                 return
             except KafkaException as error:
                 cause = error.args[0]
                 if not cause.retriable() or cause.txn_requires_abort() or cause.fatal():
                     self._raise(what, cause, error)
+                if cause.code() == KafkaError._TIMED_OUT and (gone := self._gone()):
+                    self._give_up(what, f"{', '.join(gone)}: no such topic any more")
                 if time.monotonic() - said > 6 * CALL_S:
                     said = time.monotonic()
                     log.warning("waiting for Kafka (%s): %s", what, cause.str())
@@ -223,12 +225,25 @@ class KafkaSink:
         timeout_ms = int(librdkafka.producer(self._config, self._id)["transaction.timeout.ms"])
         return time.monotonic() - self._began > timeout_ms / 1000
 
-    def _raise_hung(self, what: str) -> None:
-        """Give up a producer that does not come back: a new one of the same name rolls its transaction back."""
+    def _gone(self) -> list[str]:
+        """Return topics of ours that are there no more; the next transaction makes those that it needs anew.
+
+        librdkafka asks to add them to its transaction again and again, past every timeout (so does the client of
+        Kafka's own, KAFKA-20077).
+        """
+        try:
+            gone = missing(self._config, sorted(self._known))
+        except Wait:
+            return []
+        self._known -= set(gone)
+        return gone
+
+    def _give_up(self, what: str, why: str) -> NoReturn:
+        """Give up a producer that gets nowhere: a new one of the same name rolls its transaction back."""
         self._producer = None
         if self._resume and what == "commit":
             raise Stop("the end of a transaction is unknown; run again to go on where it ended")
-        raise Aborted(f"{what}: the client library did not return within {HUNG_S:.0f} s")
+        raise Aborted(f"{what}: {why}")
 
     def _abort(self, producer: Producer, idle: Idle) -> None:
         """Roll back, and stop where trying again would fail again."""
@@ -290,12 +305,12 @@ class KafkaSink:
             yield Record(r.row, r.topic, r.key, registry.frame(r.topic, r.value, r.headers), r.headers)
 
     def _require(self, names: set[str]) -> None:
-        missing = names - self._known
-        if missing:
-            made = create(self._config, [spec(self._topics, name, self._partitions) for name in sorted(missing)])
+        new = names - self._known
+        if new:
+            made = create(self._config, [spec(self._topics, name, self._partitions) for name in sorted(new)])
             if made:
                 log.info("made the topics %s", ", ".join(made))
-            self._known |= missing
+            self._known |= new
 
     def _send(self, producer: Producer, records: list[Record], idle: Idle) -> None:
         for record in records:
