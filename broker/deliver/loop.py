@@ -176,6 +176,8 @@ class _Loop:
                 part = part.part(0, ended)
             if not self._commit(part, outcomes) or self.stop.is_set():
                 return
+            if parts:  # each may take long, and Kafka must hear of us in between
+                self._idle(FIRST_PAUSE_S)
 
     def _commit(self, intake: Intake, outcomes: Outcomes) -> bool:
         """Commit a batch; tell whether what was read behind it is still ours to deliver."""

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 SCALE_WITHIN = 0.05
 """How far a pixel's size may be from what a row reads, as a share of it."""
 SMALLEST, LARGEST = 8, 512
-"""Of an axis of any size, such as an image's: a table is as large as its largest image, and a message of a hundred
-thousand single pixels would be a quarter of an hour's work."""
+"""Of an axis of any size, such as an image's: a table is as large as its largest image."""
 MESSAGE_BYTES, RECORDS, ID_LENGTH = 8 * 2**20, 100_000, 256
 """Of a product: bytes as a message, decompressed (what our topics take); records; characters of an id."""
 

@@ -6,7 +6,7 @@ Counts, lengths and shapes are checked against bounds and against the bytes; wha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import nan, prod
 from typing import Any
 
@@ -38,12 +38,16 @@ DTYPES = {name: np.dtype(name) for name in ("<f4", "<f8", "<i2", "<i4", "<i8", "
 
 
 def products(
-    batch: PacketBatch, fetch: Fetch, ids: Ids = OURS, most: int = 2 * PRODUCT_BYTES
+    batch: PacketBatch,
+    fetch: Fetch,
+    ids: Ids = OURS,
+    most: int = 2 * PRODUCT_BYTES,
+    late: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[dict[int, Product], list[DeadLetter]]]:
     """Yield the products of a batch by row, and a dead letter for every other row: all at once, or in stretches.
 
     A batch is bounded by the bytes of its packets; what they name elsewhere, or what is made of many small records, may
-    not fit into memory together.
+    not fit into memory together, or take too long to come.
 
     Parameters
     ----------
@@ -51,6 +55,8 @@ def products(
         Writer schemas by wire id.
     most : int
         Bytes of arrays and records that end a stretch.
+    late : callable
+        Tells that a stretch must end.
 
     Raises
     ------
@@ -63,15 +69,14 @@ def products(
     for row, packet in enumerate(batch.values):
         try:
             made = found[row] = product(packet, fetch, ids)
+            size += sum(array.values.nbytes for array in made.arrays.values()) + RECORD_BYTES * len(made)
         except Reject as error:
             dead.append(DeadLetter(row, STAGE, error.reason, str(error)))
-            continue
         except Wait:
             if found or dead:
                 yield found, dead
             raise
-        size += sum(array.values.nbytes for array in made.arrays.values()) + RECORD_BYTES * len(made)
-        if size >= most:
+        if size >= most or late():
             yield found, dead
             found, dead, size = {}, [], 0
     yield found, dead

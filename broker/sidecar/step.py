@@ -33,6 +33,8 @@ RESULT_BYTES = 8_000_000
 """Of a result; what Kafka takes on the topics that we make."""
 BATCH_BYTES = 128_000_000
 """Of results that are committed together, but for those of the last stretch."""
+PART_S = 20.0
+"""After so many seconds what is done of a batch is committed: Kafka drops a member that is away for too long."""
 SHARE = 1024
 """Records that are worth a thread."""
 LOGGED = 10
@@ -95,8 +97,10 @@ class Sidecar:
         Arrays and records that are in memory together.
     batch_bytes : int
         Results that end what is committed together.
+    part_s : float
+        Seconds after which what is done is committed.
     timer : callable
-        Seconds, for wall times and the stages' metric.
+        Seconds, for those, for wall times and the stages' metric.
     """
 
     models: Sequence[Model]
@@ -109,22 +113,28 @@ class Sidecar:
     threads: int = 1
     stretch_bytes: int = 2 * read.PRODUCT_BYTES
     batch_bytes: int = BATCH_BYTES
+    part_s: float = PART_S
     timer: Callable[[], float] = time.perf_counter
     _ended: Counter[tuple[str, str]] = field(default_factory=Counter)  # records by row and reason
     _answered: Outcomes | None = None  # what that is of
     _most: dict[Kind, int] = field(default_factory=dict)  # records of a product
 
     def __call__(self, batch: PacketBatch) -> Outcomes:
-        """Return one outcome per product of ``batch``, or of the first ones: results are many bytes, or one must wait.
+        """Return one outcome per product of ``batch``, or of the first ones.
+
+        That is where results are many bytes, where they take long, and where one must wait.
 
         Raises
         ------
         broker.core.errors.Wait
             What holds an array of the first product, or the schema registry, does not answer.
         """
-        made, stretches = _Made(batch), read.products(batch, self.fetch, self.ids, self.stretch_bytes)
+        end, made = self.timer() + self.part_s, _Made(batch)
+        stretches = read.products(batch, self.fetch, self.ids, self.stretch_bytes, lambda: self.timer() >= end)
         ended = size = 0
-        while size < self.batch_bytes and (stretch := self._next(stretches, ended)) is not None:
+        while size < self.batch_bytes and (self.timer() < end or not ended):
+            if (stretch := self._next(stretches, ended)) is None:
+                break
             ended += sum(map(len, stretch))
             products, dead = self._without_long(*stretch)
             kinds = {product.kind for product in products.values()}

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,16 @@ def test_results_of_many_bytes_are_committed_in_parts(tmp_path: Path) -> None:
     assert (found["balanced"], found["received"]) == (True, 9)
     records = [record for result in DirectoryOutputs(tmp_path).annotations() for record in result["records"]]
     assert records == [f"galaxy {n}" for n in range(90) if not 20 <= n < 30]
+
+
+def test_what_takes_long_is_committed_in_parts() -> None:
+    batch, seconds = packets(*(galaxies(10 * n, 10) for n in range(20))), count()
+    made = replace(sidecar(), part_s=5.0, timer=lambda: float(next(seconds)))  # every look at the clock takes a second
+    first = made(batch)
+    assert (len(first.code), first.whole) == (3, False)
+    assert [colours(result) for result in results(first)] == [colours(r) for r in results(sidecar()(batch))[:3]]
+    made.part_s = 0.0
+    assert len(made(batch).code) == 1, "it gets on, however slow"
 
 
 @pytest.mark.parametrize("threads", [2, 3, 8])

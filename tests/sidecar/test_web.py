@@ -1,7 +1,10 @@
 """Arrays behind a real HTTP server, which may be good, wrong, slow, endless or away."""
 
+import threading
 import time
+import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -9,14 +12,19 @@ from pathlib import Path
 import pytest
 
 from broker.cli import products
+from broker.cli.run import deliver
 from broker.core.config import load
 from broker.core.errors import Wait
+from broker.core.metrics import Recorded
+from broker.core.topics import Topics
 from broker.decode.limits import Reject
 from broker.deliver.outputs import DirectoryOutputs
+from broker.deliver.types import Bounds
 from broker.sidecar import read
 from broker.sidecar.catalogue import Plan
 from broker.sidecar.fetch import Fetch
 from broker.sidecar.write import product_message
+from tests.conftest import RealKafka
 from tests.sidecar.rows import Colour, galaxies, raw, sidecar
 from tests.sidecar.test_read import elsewhere, example, reason_of, same
 from tests.sidecar.web import Answer, reply, serving
@@ -223,3 +231,45 @@ def test_nothing_is_asked_for_that_is_not_allowed() -> None:
         for uri in (f"{url}/open/../x", f"{url}/open/%2e%2e/x", f"HTTP://{host}/open/x", f"{url}/open/a b"):
             assert reason_of(elsewhere(uri, GOOD), Fetch([f"{url}/open/"])) == "bad_uri"
     assert not seen
+
+
+@pytest.mark.kafka
+def test_a_batch_that_takes_longer_than_kafka_waits_is_delivered_once(kafka: RealKafka, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def slowly(to: BaseHTTPRequestHandler) -> None:
+        asked.append(to.path)
+        time.sleep(0.25)
+        reply(to, 200, GOOD)
+
+    topic, out, metrics, stop = (
+        kafka.topic("slow"),
+        Topics(f"slow{uuid.uuid4().hex[:8]}"),
+        Recorded(),
+        threading.Event(),
+    )
+    with serving(slowly) as url, ThreadPoolExecutor(1) as pool:
+        kafka.send(topic, [elsewhere(f"{url}/{n}", GOOD) for n in range(16)])
+        settings = load(None, {
+            "kafka.brokers": kafka.bootstrap, "run.cache_dir": tmp_path, "source.topics": [topic],
+            "source.group": out.prefix, "output.prefix": out.prefix, "sidecar.uri_prefixes": [url],
+            "kafka.client": {"max.poll.interval.ms": 3000, "session.timeout.ms": 2000, "heartbeat.interval.ms": 300},
+        })  # fmt: skip
+        step = products.step([Colour()], settings, metrics, out, files=False)
+        step.part_s = 0.6
+        done = pool.submit(
+            deliver,
+            settings,
+            metrics,
+            stop,
+            lambda _: None,
+            lambda: step,
+            frozenset({out.results}),
+            Bounds(max_wait_s=0.5),
+        )
+        end = time.monotonic() + 60.0
+        while metrics.counters["alerts_received_total", ()] < 16 and time.monotonic() < end and not done.done():
+            time.sleep(0.1)
+        stop.set()
+        assert done.result().received == 16
+    assert sorted(asked) == sorted(f"/{n}" for n in range(16)), "each was read once"
