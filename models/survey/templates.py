@@ -1,9 +1,9 @@
-"""Template fitting: chi² over a grid of model galaxies and redshifts, the classical way to redshifts, masses and rates.
+"""Template fitting: chi² over a grid of model galaxies and redshifts, the classical way to redshifts.
 
-The grid is coarser than what simulated galaxies are drawn from, as in practice: exponentially falling star formation,
-one dust law, lines of one strength, few ages and metallicities. Its stars are those of the simulator all the same
-(`broker.models.simulators.seds_tables`): on simulated galaxies it does better than templates do on the sky.
-n = records, b = bands, m = models, q = quantities.
+The templates are simpler than what simulated galaxies are drawn from, as in practice: exponentially falling star
+formation, one dust law, lines of one strength, one metallicity. Their stars are those of the simulator all the same
+(`broker.models.simulators.seds_tables`): on simulated galaxies they do better than templates do on the sky.
+n = records, b = bands, m = models.
 """
 
 from __future__ import annotations
@@ -24,11 +24,8 @@ Doubles = NDArray[np.float64]
 CHUNK = 256
 UNTOLD = 0.1
 """Error [mag] of a magnitude that comes without one."""
-SOFT = 0.03
-"""What templates are wrong by, as a share of the flux; beyond 5 µm ten times as much."""
-QUANTITIES = ("redshift", "log_mass", "log_sfr", "log_dust", "log_metal")
-GROWS = np.array([False, True, True, True, False])
-"""Which of the quantities grow with a galaxy's brightness."""
+STEP = 1.0
+"""Step of the grid in ln(1 + z), in units of `resolution`; half of it changes no figure."""
 
 Read = Callable[[Columns], tuple[Floats, Floats]]
 """From columns to fluxes and errors (n, b) [nJy]; NaN where a band is missing."""
@@ -49,28 +46,18 @@ def fluxes(bands: tuple[str, ...]) -> Read:
     return lambda columns: (_columns("flux_", bands, columns), _columns("flux_err_", bands, columns))
 
 
-def photo_z(bands: tuple[str, ...], read: Read | None = None, z_max: float = 3.0) -> Baseline:
+def photo_z(bands: tuple[str, ...], read: Read | None = None, z_max: float = 3.0, soft: float = 0.03) -> Baseline:
     """Return redshifts by template fitting: the peak of p(z) (after BPZ, Benítez 2000, and EAZY, Brammer et al. 2008).
 
     As is done in practice, spectroscopic redshifts (the training examples) give the prior p(z | magnitude) and the
     offsets of zero points.
-    """
-    return partial(_fit_photo_z, bands, read or magnitudes(bands), z_max)
-
-
-def properties(
-    bands: tuple[str, ...], read: Read, names: tuple[str, ...], known_z: str = "", z_max: float = 4.0
-) -> Baseline:
-    """Return means of quantities over a grid of models, weighted by exp(-chi²/2).
 
     Parameters
     ----------
-    names : tuple of str
-        Of `QUANTITIES`, in the order of the truth's columns.
-    known_z : str
-        Column of redshifts; '' to fit those, too.
+    soft : float
+        What templates are wrong by, as a share of the flux: more in narrow bands, where lines stand out.
     """
-    return lambda train, seed: partial(_properties, bands, read, names, known_z, z_max)
+    return partial(_fit_photo_z, _Setting(bands, read or magnitudes(bands), z_max, soft))
 
 
 # ---- readers
@@ -95,31 +82,14 @@ def _side_by_side(parts: list[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
 # ---- models
 
 
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """Models: ``flux`` (m, b) [nJy] of one solar mass, ``values`` (m, q) of `QUANTITIES`, redshifts outermost."""
-
-    flux: Floats
-    values: Floats
-
-
-@lru_cache(maxsize=32)
-def grid(bands: tuple[str, ...], redshifts: tuple[float, ...], *, fine: bool) -> Grid:
-    """Return the models at all redshifts: 48 of each, or with ``fine`` 450 (ages, metals and dust of their own)."""
-    ages = (0.1, 0.4, 1.0, 2.5, 5.0, 10.0) if fine else (0.15, 1.0, 3.0, 9.0)
-    taus = (0.3, 1.0, 3.0, 10.0, 100.0) if fine else (0.5, 2.0, 50.0)
-    dusts = (0.03, 0.2, 0.5, 1.0, 1.8) if fine else (0.0, 0.3, 0.8, 1.6)
-    metals = (-0.7, -0.3, 0.1) if fine else (-0.3,)
-    axes = np.meshgrid(redshifts, metals, ages, taus, dusts, indexing="ij")
-    z, metal, age, tau, av = (axis.ravel() for axis in axes)
-    age = np.minimum(age, cosmology.age_gyr(z))
-    formed = _exponential(age, tau)
+@lru_cache(maxsize=8)
+def grid(bands: tuple[str, ...], redshifts: tuple[float, ...]) -> Floats:
+    """Return fluxes (m, b) [nJy] of one solar mass: 48 templates at each redshift, redshifts outermost."""
+    axes = np.meshgrid(redshifts, (0.15, 1.0, 3.0, 9.0), (0.5, 2.0, 50.0), (0.0, 0.3, 0.8, 1.6), indexing="ij")
+    z, age, tau, av = (axis.ravel() for axis in axes)
+    formed = _exponential(np.minimum(age, cosmology.age_gyr(z)), tau)
     formed /= (formed @ seds_stars.surviving())[:, None]
-    sfr = np.maximum(formed[:, seds_stars.EDGES[1:] <= 1e8].sum(axis=1) / 1e8, 10**-12.5)
-    light = _light(z, formed, metal, av)
-    dust = np.maximum(seds_tables.dust_luminosity(light), 1e-6)
-    values = np.stack([z, np.zeros_like(z), np.log10(sfr), np.log10(dust), metal], axis=1)
-    return Grid(seds_tables.fluxes(light, bands), values)
+    return seds_tables.fluxes(_light(z, formed, av), bands)
 
 
 def _exponential(age: Doubles, tau: Doubles) -> Doubles:
@@ -128,13 +98,13 @@ def _exponential(age: Doubles, tau: Doubles) -> Doubles:
     return np.asarray(-np.diff(1.0 - np.exp(-(age[:, None] - edges) / tau[:, None]), axis=1))
 
 
-def _light(z: Doubles, formed: Doubles, metal: Doubles, av: Doubles) -> seds_tables.Light:
+def _light(z: Doubles, formed: Doubles, av: Doubles) -> seds_tables.Light:
     same = np.ones_like(z)
     young = formed[:, : seds_tables.YOUNG].sum(axis=1) / seds_stars.EDGES[seds_tables.YOUNG]
     return seds_tables.Light(
         z=z,
         formed=formed,
-        log_metal=metal,
+        log_metal=-0.3 * same,
         av=av,
         slope=0.0 * same,
         halpha=seds_light.HALPHA_PER_SFR * young,
@@ -159,18 +129,31 @@ def chi2(flux: Floats, err: Floats, models: Floats) -> tuple[Floats, Floats]:
     return total - 2.0 * scale * cross + scale**2 * square, scale
 
 
-def _softened(bands: tuple[str, ...], flux: Floats, err: Floats) -> Floats:
-    """Return errors that also hold what templates are wrong by."""
-    far = np.array([BANDS[band].centre > 5000.0 for band in bands])
-    return np.asarray(np.sqrt(err**2 + (np.where(far, 10.0 * SOFT, SOFT) * np.abs(flux)) ** 2))
-
-
-def _steps(z_max: float) -> tuple[float, ...]:
-    """Return redshifts from 0.01 on, a hundredth of 1 + z apart."""
-    return tuple(float(z) for z in np.expm1(np.arange(np.log(1.01), np.log1p(z_max), 0.01)))
+def resolution(bands: tuple[str, ...]) -> float:
+    """Return what redshifts are told apart by, in ln(1 + z): a sixth of the narrowest band's width."""
+    return min(BANDS[band].width / BANDS[band].centre for band in bands) / 6.0
 
 
 # ---- redshifts
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What is fitted how."""
+
+    bands: tuple[str, ...]
+    read: Read
+    z_max: float
+    soft: float
+
+    @property
+    def redshifts(self) -> tuple[float, ...]:
+        step = STEP * resolution(self.bands)
+        return tuple(float(z) for z in np.expm1(np.arange(np.log(1.01), np.log1p(self.z_max), step)))
+
+    def chi2(self, flux: Floats, err: Floats, models: Floats) -> tuple[Floats, Floats]:
+        """Return `chi2` with errors that also hold what templates are wrong by."""
+        return chi2(flux, np.hypot(err, self.soft * flux), models)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,44 +165,41 @@ class _Calibration:
     prior: Floats
 
 
-def _fit_photo_z(
-    bands: tuple[str, ...], read: Read, z_max: float, train: Examples, seed: int
-) -> Callable[[Columns], Floats]:
+def _fit_photo_z(use: _Setting, train: Examples, seed: int) -> Callable[[Columns], Floats]:
     known = train.take(np.random.default_rng(seed).permutation(len(train))[:2000])
-    flux, err = read(known.columns)
-    learnt = _calibrated(bands, flux, err, known.truth[:, 0], z_max)
-    return lambda columns: _photo_z(bands, read, z_max, learnt, columns)
+    learnt = _calibrated(use, *use.read(known.columns), known.truth[:, 0])
+    return lambda columns: _photo_z(use, learnt, columns)
 
 
-def _photo_z(bands: tuple[str, ...], read: Read, z_max: float, learnt: _Calibration, columns: Columns) -> Floats:
-    flux, err = read(columns)
-    z = np.array(_steps(z_max))
-    bins = np.digitize(_brightness(bands, flux), learnt.edges)
+def _photo_z(use: _Setting, learnt: _Calibration, columns: Columns) -> Floats:
+    flux, err = use.read(columns)
+    z = np.array(use.redshifts)
+    bins = np.digitize(_brightness(use.bands, flux), learnt.edges)
     flux, err = flux * learnt.offsets, err * learnt.offsets
-    peaks = [
-        _peak(
-            _log_likelihood(bands, flux[a : a + CHUNK], err[a : a + CHUNK], z_max) + learnt.prior[bins[a : a + CHUNK]],
-            z,
-        )
-        for a in range(0, len(flux), CHUNK)
-    ]
-    return np.concatenate([*peaks, np.empty(0)])[:, None]
+    parts = [slice(a, a + CHUNK) for a in range(0, len(flux), CHUNK)]
+    found = [_log_likelihood(use, flux[part], err[part]) + learnt.prior[bins[part]] for part in parts]
+    return np.concatenate([*(_peak(each, z, resolution(use.bands)) for each in found), np.empty(0)])[:, None]
 
 
-def _log_likelihood(bands: tuple[str, ...], flux: Floats, err: Floats, z_max: float) -> Floats:
+def _log_likelihood(use: _Setting, flux: Floats, err: Floats) -> Floats:
     """Return ln of the mean over templates of exp(-chi²/2), at each redshift (n, z)."""
-    steps = _steps(z_max)
-    fit, _ = chi2(flux, _softened(bands, flux, err), grid(bands, steps, fine=False).flux)
-    fit = fit.reshape(len(flux), len(steps), -1)
+    fit, _ = use.chi2(flux, err, grid(use.bands, use.redshifts))
+    fit = fit.reshape(len(flux), len(use.redshifts), -1)
     least = fit.min(axis=2)
     return np.asarray(np.log(np.mean(np.exp(-0.5 * (fit - least[..., None])), axis=2)) - 0.5 * least)
 
 
-def _peak(log_posterior: Floats, z: Floats) -> Floats:
-    """Return the peak of p(z) (n, z), by the parabola through its highest three points."""
-    top = np.clip(np.argmax(log_posterior, axis=1), 1, len(z) - 2)
-    rows = np.arange(len(top))
-    low, middle, high = (log_posterior[rows, top + k] for k in (-1, 0, 1))
+def _peak(log_posterior: Floats, z: Floats, width: float) -> Floats:
+    """Return the peak of p(z) (n, z) by the parabola through its highest three points.
+
+    It is looked for in p(z) smoothed by ``width`` in ln(1 + z): few templates leave it rougher than it is.
+    """
+    x = np.log1p(z)
+    kernel = np.exp(-0.5 * ((x[:, None] - x) / width) ** 2)
+    posterior = np.exp(log_posterior - log_posterior.max(axis=1, keepdims=True))
+    smooth = np.log(posterior @ kernel + 1e-300)
+    top = np.clip(np.argmax(smooth, axis=1), 1, len(z) - 2)
+    low, middle, high = (smooth[np.arange(len(top)), top + k] for k in (-1, 0, 1))
     curve = np.minimum(low - 2.0 * middle + high, -1e-9)
     return np.asarray(z[top] + np.clip(0.5 * (low - high) / curve, -0.5, 0.5) * np.gradient(z)[top])
 
@@ -234,20 +214,20 @@ def _brightness(bands: tuple[str, ...], flux: Floats) -> Floats:
     return np.where(np.isfinite(at), at, mean)
 
 
-def _calibrated(bands: tuple[str, ...], flux: Floats, err: Floats, truth: Floats, z_max: float) -> _Calibration:
-    z = np.array(_steps(z_max))
+def _calibrated(use: _Setting, flux: Floats, err: Floats, truth: Floats) -> _Calibration:
+    z = np.array(use.redshifts)
     at = np.clip(np.searchsorted(z, truth), 0, len(z) - 1)
-    models = grid(bands, _steps(z_max), fine=False).flux.reshape(len(z), -1, len(bands))
+    models = grid(use.bands, use.redshifts).reshape(len(z), -1, len(use.bands))
     ratio = np.full(flux.shape, np.nan)
     for i in np.unique(at):
         rows = np.flatnonzero(at == i)
-        fit, scale = chi2(flux[rows], _softened(bands, flux[rows], err[rows]), models[i])
+        fit, scale = use.chi2(flux[rows], err[rows], models[i])
         best = np.argmin(fit, axis=1)
         seen = flux[rows] > 3.0 * err[rows]
         expected = scale[np.arange(len(rows)), best][:, None] * models[i][best]
         ratio[rows] = np.where(seen, expected / np.where(seen, flux[rows], 1.0), np.nan)
     offsets = np.array([np.median(r[np.isfinite(r)]) if np.isfinite(r).sum() > 20 else 1.0 for r in ratio.T])
-    bright = _brightness(bands, flux)
+    bright = _brightness(use.bands, flux)
     edges = np.quantile(bright, np.linspace(0.0, 1.0, 11)[1:-1])
     return _Calibration(offsets, edges, _prior(np.digitize(bright, edges), truth, z))
 
@@ -260,36 +240,3 @@ def _prior(bins: NDArray[np.int64], truth: Floats, z: Floats) -> Floats:
         smooth = np.exp(-0.5 * ((z - known) / (0.05 * (1.0 + known))) ** 2).sum(axis=0) + 1e-3
         out[k] = np.log(0.9 * smooth / smooth.sum() + 0.1 / len(z))
     return out
-
-
-# ---- masses, rates, dust
-
-
-def _properties(
-    bands: tuple[str, ...], read: Read, names: tuple[str, ...], known_z: str, z_max: float, columns: Columns
-) -> Floats:
-    flux, err = read(columns)
-    soft = _softened(bands, flux, err)
-    pick = [QUANTITIES.index(name) for name in names]
-    if known_z:
-        steps = np.round(np.log1p(np.asarray(columns[known_z], np.float64)) / 0.005).astype(int)
-        groups = [(np.flatnonzero(steps == k), _just(0.005 * max(k, 1))) for k in np.unique(steps)]
-    else:
-        coarse = _steps(z_max)[::3]
-        groups = [(np.arange(a, min(a + 64, len(flux))), coarse) for a in range(0, len(flux), 64)]
-    out = np.full((len(flux), len(QUANTITIES)), np.nan)
-    for rows, redshifts in groups:
-        out[rows] = _mean_values(flux[rows], soft[rows], grid(bands, redshifts, fine=True))
-    return out[:, pick]
-
-
-def _just(log_stretch: float) -> tuple[float, ...]:
-    return (float(np.expm1(log_stretch)),)
-
-
-def _mean_values(flux: Floats, err: Floats, models: Grid) -> Floats:
-    """Return means (n, q) over models; those that grow with brightness have log10 of the scale added."""
-    fit, scale = chi2(flux, err, models.flux)
-    weight = np.exp(-0.5 * (fit - fit.min(axis=1, keepdims=True)))
-    weight /= weight.sum(axis=1, keepdims=True)
-    return np.asarray(weight @ models.values + np.sum(weight * np.log10(scale), axis=1)[:, None] * GROWS)

@@ -1,10 +1,13 @@
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from broker.models.simulators.seds_bands import UGRIZY, magnitudes
 from broker.models.survey import galaxies, templates
 from broker.models.survey.judge import sigma_nmad
-from broker.models.survey.row import Data, Examples
+from broker.models.survey.row import Columns, Examples, Floats
 
 
 def test_chi2_is_that_of_the_textbook_at_the_best_scale() -> None:
@@ -20,23 +23,6 @@ def test_chi2_is_that_of_the_textbook_at_the_best_scale() -> None:
             brute = np.sum(pulls**2, axis=1)
             assert found[i, k] == pytest.approx(brute.min(), rel=1e-6)
             assert abs(int(np.argmin(brute)) - 1000) <= 1
-
-
-def test_a_model_of_the_grid_is_found_again() -> None:
-    """Noise-free galaxies that are templates of 10^10 solar masses: their masses come back."""
-    z = 0.62
-    models = templates.grid(UGRIZY, (z,), fine=True)
-    rows = np.arange(0, len(models.flux), 37)
-    flux = models.flux[rows] * 1e10
-    columns = {"redshift": np.full(len(rows), z)}
-    columns |= {f"flux_{band}": flux[:, k] for k, band in enumerate(UGRIZY)}
-    columns |= {f"flux_err_{band}": 0.001 * flux[:, k] for k, band in enumerate(UGRIZY)}
-    read = templates.fluxes(UGRIZY)
-    names = ("log_mass", "log_sfr", "log_dust")
-    empty = Examples({}, np.empty((0, 3)), Data("none", "0", ""))
-    found = templates.properties(UGRIZY, read, names, known_z="redshift")(empty, 0)(columns)
-    true = models.values[rows][:, 1:4] + 10.0
-    assert np.sqrt(np.mean((found[:, 0] - true[:, 0]) ** 2)) < 0.15
 
 
 def test_redshifts_of_simulated_galaxies_are_better_than_a_guess_and_gaps_are_no_errors() -> None:
@@ -59,3 +45,44 @@ def test_magnitudes_are_read_as_the_fluxes_that_they_were() -> None:
     assert read_err[0, 0] == pytest.approx(30.0)
     assert read_err[0, 1] == pytest.approx(5000.0 * templates.UNTOLD / 1.0857, rel=1e-3)
     assert np.isnan(read[0, 2])
+
+
+NARROW = galaxies.NARROW_BANDS[:40]
+Make = Callable[[int, int, Path | None], Examples]
+Fit = Callable[[Examples], Callable[[Columns], Floats]]
+
+
+def narrow_fit(known: Examples) -> Callable[[Columns], Floats]:
+    read = templates.together(templates.fluxes(NARROW), templates.magnitudes(galaxies.NARROW_BANDS[40:]))
+    return templates.photo_z(galaxies.NARROW_BANDS, read, z_max=1.3, soft=0.1)(known, 0)
+
+
+def broad_fit(known: Examples) -> Callable[[Columns], Floats]:
+    return templates.photo_z(UGRIZY)(known, 0)
+
+
+def errors(make: Make, fit: Fit) -> Floats:
+    known, asked = make(300, 0, None), make(500, 1, None)
+    z = asked.truth[:, 0]
+    return np.asarray((fit(known)(asked.columns)[:, 0] - z) / (1.0 + z))
+
+
+def figures(error: Floats) -> Floats:
+    """Return scatter, share of outliers and bias."""
+    return np.array([sigma_nmad(error), np.mean(np.abs(error) > 0.15), np.median(error)])
+
+
+@pytest.mark.parametrize(("make", "fit"), [(galaxies.narrow_sky, narrow_fit), (galaxies.photo_z, broad_fit)])
+def test_half_the_step_of_redshift_changes_no_figure(make: Make, fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond what drawing the galaxies again does."""
+    rng = np.random.default_rng(0)
+    found = errors(make, fit)
+    monkeypatch.setattr(templates, "STEP", 0.5 * templates.STEP)
+    noise = np.std([figures(found[rng.integers(0, len(found), len(found))]) for _ in range(200)], axis=0)
+    assert np.all(np.abs(figures(errors(make, fit)) - figures(found)) < noise)
+
+
+def test_a_step_as_wide_as_a_band_spoils_the_scatter(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = figures(errors(galaxies.narrow_sky, narrow_fit))[0]
+    monkeypatch.setattr(templates, "STEP", 6.0)
+    assert figures(errors(galaxies.narrow_sky, narrow_fit))[0] > 1.2 * right

@@ -33,7 +33,7 @@ ROW = Row(
     training=Training(epochs=10, batch=64, rate=2e-4),
     baselines={
         "templates": templates.photo_z(
-            NARROW_BANDS, templates.together(templates.fluxes(NARROW), templates.magnitudes(BROAD)), z_max=1.3
+            NARROW_BANDS, templates.together(templates.fluxes(NARROW), templates.magnitudes(BROAD)), z_max=1.3, soft=0.1
         ),
         "scratch": scratch("pz-transfer-nb"),
         "boosting": boosting(),

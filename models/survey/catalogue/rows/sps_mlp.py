@@ -1,6 +1,6 @@
 """Stellar mass, star formation rate and dust luminosity of galaxies with redshifts, from 21 bands."""
 
-from broker.models.survey import templates
+from broker.models.survey import library, templates
 from broker.models.survey.baselines import boosting
 from broker.models.survey.galaxies import FAR_BANDS, far
 from broker.models.survey.heads import Point
@@ -36,7 +36,7 @@ ROW = Row(
     variants={"sim": Variant(far, n=40_000)},
     training=Training(epochs=60, rate=3e-3),
     baselines={
-        "sed fit": templates.properties(FAR_BANDS, templates.fluxes(FAR_BANDS), NAMES, known_z="redshift"),
+        "sed fit": library.properties(FAR_BANDS, templates.fluxes(FAR_BANDS), NAMES, known_z="redshift"),
         "boosting": boosting(),
     },
     judge="posterior",

@@ -1,6 +1,6 @@
 """Redshift, stellar mass, star formation rate and metallicity of deep galaxies, learned on a model of how they form."""
 
-from broker.models.survey import templates
+from broker.models.survey import library, templates
 from broker.models.survey.baselines import boosting
 from broker.models.survey.galaxies import DEEP_BANDS, deep
 from broker.models.survey.heads import Mixture
@@ -33,7 +33,7 @@ ROW = Row(
     variants={"sim": Variant(deep, n=40_000)},
     training=Training(epochs=60, rate=3e-3),
     baselines={
-        "template fit": templates.properties(DEEP_BANDS, templates.fluxes(DEEP_BANDS), NAMES),
+        "template fit": library.properties(DEEP_BANDS, templates.fluxes(DEEP_BANDS), NAMES),
         "boosting": boosting(),
     },
     judge="posterior",
