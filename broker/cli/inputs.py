@@ -44,6 +44,22 @@ def noted_inputs(directory: Path) -> list[str]:
         raise TocsinError(f"{path} is damaged ({error}): remove it, and run the command that made it again") from error
 
 
+def check_form(directory: Path, schema: str, form: str) -> None:
+    """Refuse to go on with a directory's annotations or results (``schema``) in another form: avro or parquet.
+
+    Raises
+    ------
+    TocsinError
+    """
+    from broker.deliver.files import FOLDERS, read_manifest
+
+    segments = (Path(name) for line, _ in read_manifest(directory) for name in line["segments"])
+    forms = {path.suffix.removeprefix(".") for path in segments if path.parent.name == FOLDERS[schema]}
+    if forms and form not in forms:
+        told = f"{directory} was made with --format {forms.pop()}; this is with --format {form}"
+        raise TocsinError(f"{told}: take another directory")
+
+
 def make(directory: Path) -> None:
     """Make a directory, and those above it, where it is not there.
 

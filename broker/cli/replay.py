@@ -132,11 +132,12 @@ def to_directory(paths: list[Path], directory: Path, settings: Settings) -> Tota
 
 
 def _to_directory(sources: Sources, directory: Path, settings: Settings, dlq_limit: float | None, form: str) -> Totals:
-    from broker.cli.inputs import note_inputs
+    from broker.cli.inputs import check_form, note_inputs
     from broker.deliver.files import FileSink
     from broker.deliver.notes import FileNotes
     from broker.deliver.recount import recount_directory
 
+    check_form(directory, "annotation", form)
     topics = Topics(settings.output.prefix)
     note_inputs(directory, sources.names, whole=sources.is_whole, rounds=sources.selection.loop)
     flat = assemble.flat(settings) if form == "parquet" else None

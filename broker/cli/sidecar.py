@@ -153,9 +153,11 @@ def _pairs(columns: tuple[str, ...]) -> dict[str, str]:
 
 
 def _files(names: tuple[str, ...], paths: list[Path], out: Path, settings: Settings, plan: Plan, form: str) -> None:
+    from broker.cli.inputs import check_form
     from broker.cli.ledger import table
     from broker.deliver.recount import recount_directory
 
+    check_form(out, "result", form)
     products.to_directory(names, products.load(names, settings), paths, out, settings, plan, form)
     found = recount_directory(out)
     click.echo(table(found, products.what_of(out)))

@@ -91,6 +91,8 @@ def test_parquet_is_one_table_and_says_what_avro_says(both: Path, tmp_path: Path
     called("replay", "night", "--to", "avro")
     called("replay", "night", "--to", "out", "--format", "parquet")
     assert not list((tmp_path / "out" / "annotations").glob("*.avro"))
+    for made, other in (("out", "avro"), ("avro", "parquet")):
+        assert f"{made} was made with --format" in called("replay", "night", "--to", made, "--format", other, code=1)
     assert json.loads(called("ledger", "out", "--json", "--verify-source"))["balanced"]
     expected = annotations(tmp_path / "avro")
     assert len(expected) == 32

@@ -90,6 +90,12 @@ def test_a_catalogue_from_the_command_line_to_flat_columns(far: Path, tmp_path: 
     assert (ledger.exit_code, ledger.output.split()[:3]) == (0, ["blocks", "received", "5"])
     again = call(*command, "--format", "parquet", "--block", "100")
     assert "no new blocks in" in again.output
+    before = (out / "inputs.txt").read_text()
+    lines(tmp_path / "more.csv")
+    other = call(*command, "--input", str(tmp_path / "more.csv"), "--block", "100")
+    assert other.exit_code == 1
+    assert f"{out} was made with --format parquet; this is with --format avro" in str(other.exception)
+    assert (out / "inputs.txt").read_text() == before
 
 
 def test_dead_letters_of_files_are_retried_by_the_rows_that_the_directory_names(far: Path, tmp_path: Path) -> None:
