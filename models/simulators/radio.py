@@ -35,11 +35,6 @@ class Survey:
     pixel: float
     noise: float
 
-    @property
-    def pixels_per_beam(self) -> float:
-        """How many pixels the beam's solid angle is."""
-        return 2.0 * pi * (self.beam / _PER_SIGMA / self.pixel) ** 2
-
 
 FIRST = Survey(beam=5.0, pixel=1.8, noise=0.14)  # Becker, White & Helfand 1995
 NVSS = Survey(beam=45.0, pixel=15.0, noise=0.45)  # Condon et al. 1998

@@ -22,9 +22,12 @@ _Predict = Callable[[Columns], Floats]
 _Make = Callable[[bool, int], Any]  # (classifier, seed) -> an estimator of scikit-learn
 
 
-def knn(k: int = 15) -> Baseline:
-    """Return the mean of the ``k`` nearest neighbours' truths, in standard units (after Beck et al. 2016)."""
-    return partial(_fit, partial(_knn, k))
+def knn(k: int = 15, *, median: bool = False) -> Baseline:
+    """Return the mean of the ``k`` nearest neighbours' truths, in standard units (after Beck et al. 2016).
+
+    ``median``: of a regression, their median: better where outliers are not to count.
+    """
+    return partial(_fit, partial(_knn, k, median))
 
 
 def linear() -> Baseline:
@@ -127,12 +130,12 @@ def _spread(model: Any, features: _Features, classes: int) -> Floats:
     return out
 
 
-def _knn(k: int, classifier: bool, seed: int) -> Any:
-    from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+def _knn(k: int, median: bool, classifier: bool, seed: int) -> Any:
+    from sklearn.neighbors import KNeighborsClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return make_pipeline(StandardScaler(), (KNeighborsClassifier if classifier else KNeighborsRegressor)(k))
+    return make_pipeline(StandardScaler(), KNeighborsClassifier(k)) if classifier else Neighbours(k, median)
 
 
 def _linear(classifier: bool, seed: int) -> Any:
@@ -144,12 +147,25 @@ def _linear(classifier: bool, seed: int) -> Any:
 
 
 def _forest(trees: int, median: bool, classifier: bool, seed: int) -> Any:
-    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+    from sklearn.ensemble import RandomForestClassifier
 
     if classifier:
         return RandomForestClassifier(trees, min_samples_leaf=2, random_state=seed, n_jobs=1)
-    found = RandomForestRegressor(trees, min_samples_leaf=2, max_features=0.5, random_state=seed, n_jobs=1)
+    found = regression_forest(trees, seed)
     return _Median(found) if median else found
+
+
+def regression_forest(trees: int, seed: int) -> Any:
+    """Return the regressor of `forest`, not fitted yet: scikit-learn's, whose leaves tell more than its estimate."""
+    from sklearn.ensemble import RandomForestRegressor
+
+    return RandomForestRegressor(trees, min_samples_leaf=2, max_features=0.5, random_state=seed, n_jobs=1)
+
+
+def trees_median(forest: Any, features: _Features) -> Floats:
+    """Return the median of what a fitted forest's trees say."""
+    told: Floats = np.median([tree.predict(features) for tree in forest.estimators_], axis=0)
+    return told
 
 
 def _boosting(median: bool, classifier: bool, seed: int) -> Any:
@@ -173,7 +189,33 @@ class _Median:
         return self
 
     def predict(self, features: _Features) -> Floats:
-        told: Floats = np.median([tree.predict(features) for tree in self.forest.estimators_], axis=0)
+        return trees_median(self.forest, features)
+
+
+class Neighbours:
+    """What the nearest training examples, in standard units of the features, tell of others: mean or median."""
+
+    def __init__(self, k: int, median: bool = False) -> None:
+        self.k = k
+        self.estimate = np.median if median else np.mean
+
+    def fit(self, features: _Features, truth: NDArray[Any]) -> Neighbours:
+        """Take features (n, f) and truths (n, ...) of the training set."""
+        from sklearn.neighbors import NearestNeighbors
+        from sklearn.preprocessing import StandardScaler
+
+        self.scaler, self.truth = StandardScaler().fit(features), truth
+        self.index = NearestNeighbors(n_neighbors=self.k).fit(self.scaler.transform(features))
+        return self
+
+    def truths(self, features: _Features) -> Floats:
+        """Return the truths (n, k, ...) of the nearest, in order of distance."""
+        near: Floats = self.truth[self.index.kneighbors(self.scaler.transform(features), return_distance=False)]
+        return near
+
+    def predict(self, features: _Features) -> Floats:
+        """Return the estimates (n, ...)."""
+        told: Floats = self.estimate(self.truths(features), axis=1)
         return told
 
 

@@ -1,7 +1,8 @@
 """A row beside its baselines: the same inputs, figures and speeds of one run. n = records.
 
 A simulator's variant is judged with the weights that ship, on fresh examples of another seed; a real set by five folds,
-pooled out of fold: each fold is answered by networks that never saw it.
+pooled out of fold: each fold is answered by networks that never saw it. A set that only judges is answered by the
+weights that ship of a variant.
 """
 
 from __future__ import annotations
@@ -59,41 +60,47 @@ def bench(name: str, data: Path | None, seed: int = 1, report: Show | None = Non
         No such row or variant, or its real set is not there.
     """
     began = time.perf_counter()
-    row, variant = registry.find(name)
-    chosen = row.variants[variant]
-    say = report or silent
-    run = _folds(row, chosen, data, seed, say) if chosen.real else _fresh(row, variant, chosen, seed, say)
+    row, variant, wanted = registry.judged(name)
+    say, trained = report or silent, row.variants[variant]
+    folded = trained.real and wanted == variant
+    run = _folds(row, trained, data, seed, say) if folded else _shipped(row, variant, wanted, data, seed, say)
     about = run.examples.data
     return {
         "row": row.id,
-        "variant": variant,
+        "variant": wanted,
         "data": {"id": about.id, "version": about.version, "toy": about.toy, "real": about.real},
-        "protocol": f"{FOLDS} folds, pooled" if chosen.real else "shipped weights, fresh examples",
+        "protocol": _protocol(variant, wanted, folded=folded),
         "seed": seed,
         "records": len(run.examples),
         "metrics": _metrics(row, run),
         "records_per_s": {who: float(f"{speed:.3g}") for who, speed in run.speeds.items()},
         "seconds": round(time.perf_counter() - began, 1),
-        "command": f"tocsin bench survey {row.id}@{variant} --seed {seed}",
+        "command": f"tocsin bench survey {row.id}@{wanted} --seed {seed}",
     }
 
 
-def _fresh(row: Row, name: str, variant: Variant, seed: int, report: Show) -> Run:
-    """Judge the weights that ship; the baselines are trained on as many examples as they were."""
+def _protocol(variant: str, wanted: str, *, folded: bool) -> str:
+    if wanted != variant:
+        return f"shipped weights of {variant}, on a set that only judges"
+    return f"{FOLDS} folds, pooled" if folded else "shipped weights, fresh examples"
+
+
+def _shipped(row: Row, variant: str, wanted: str, data: Path | None, seed: int, report: Show) -> Run:
+    """Judge a variant's weights that ship; the baselines are trained on as many of its examples as they were."""
     from broker.models.survey import serve  # torch, which services that bench rows are stated without
 
-    served = serve.load(f"{row.id}@{name}")
-    examples = fresh(row, name, seed)
-    seen = variant.make(variant.n, served.card.training.seed, None)
+    served, trained = serve.load(f"{row.id}@{variant}"), row.variants[variant]
+    examples = fresh(row, wanted, seed, data=data)
+    seen = trained.make(trained.n, served.card.training.seed, data)
     fitted = baselines(row, seen, seed, report)
     answers = {"model": served.fitted.answer(examples.columns)}
     answers |= {who: as_answer(row, predict(examples.columns)) for who, predict in fitted.items()}
     return Run(examples, answers, speeds(served.fitted.answer, fitted, examples))
 
 
-def fresh(row: Row, variant: str, seed: int, n: int = FRESH) -> Examples:
-    """Return what a simulator's variant is judged on: the same for the same seed, and never trained on."""
-    return row.variants[variant].make(n, FRESH_SEED + seed, None)
+def fresh(row: Row, name: str, seed: int, n: int = FRESH, data: Path | None = None) -> Examples:
+    """Return what shipped weights are judged on: the same for the same seed, and never trained on."""
+    return row.sets[name].make(n, FRESH_SEED + seed, data)
 
 
 def figures(row: Row, answer: Answer, examples: Examples) -> dict[str, float]:

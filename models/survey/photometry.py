@@ -109,10 +109,24 @@ def with_colours(columns: Columns) -> Columns:
     return {**columns, **colours}
 
 
+def nearness(columns: Columns) -> Columns:
+    """Return what neighbours are near in: colours, one magnitude, and fluxes as shares of their mean; no errors.
+
+    A distance in an error brings galaxies together that were measured alike, not galaxies that are alike; one in every
+    magnitude counts brightness as often as there are bands.
+    """
+    colours = {name: column for name, column in with_colours(columns).items() if name not in columns}
+    brightness = next(({name: columns[name]} for name in ("mag_r", "mag_i") if name in columns), {})
+    fluxes = {name: x for name, x in columns.items() if name.startswith("flux_") and "_err_" not in name}
+    mean = np.nanmean(list(fluxes.values()), axis=0) if fluxes else 1.0
+    return colours | brightness | {name: flux / mean for name, flux in fluxes.items()}
+
+
+TREES, NEIGHBOURS = 100, 15
 BASELINES: dict[str, Baseline] = {
-    "forest": of(with_colours, forest(100, median=True)),
+    "forest": of(with_colours, forest(TREES, median=True)),
     "boosting": of(with_colours, boosting(median=True)),
-    "knn": of(with_colours, knn(15)),
+    "knn": of(nearness, knn(NEIGHBOURS, median=True)),
     "linear": of(with_colours, linear()),
     "templates": templates.photo_z(tuple(BANDS)),
     "trainz": train_z(),

@@ -116,11 +116,6 @@ def pit(output: Output, truth: Floats) -> Floats:
     return cdf(output, truth[:, None])[:, 0]
 
 
-def log_loss(output: Output, truth: Floats) -> Floats:
-    """Return minus the logarithm of the density at each record's truth (n,) [nat, per unit of the target]."""
-    return -np.log(np.maximum(pdf(output, truth[:, None])[:, 0], 1e-30))
-
-
 def cde_loss(output: Output, truth: Floats) -> Floats:
     """Return each record's share (n,) of the conditional density loss (Izbicki & Lee 2017; Schmidt+2020).
 
@@ -132,12 +127,6 @@ def cde_loss(output: Output, truth: Floats) -> Floats:
     return square - 2.0 * pdf(plain, truth[:, None])[:, 0]
 
 
-def central(output: Output, mass: float) -> tuple[Floats, Floats]:
-    """Return the ends (n,) of the interval that holds the central ``mass`` of each posterior."""
-    low, high = quantiles(output, np.array([0.5 - 0.5 * mass, 0.5 + 0.5 * mass])).T
-    return low, high
-
-
 def deviation(ranks: Floats) -> Floats:
     """Return how far ranks (..., n) are from uniform on 0 to 1: the Kolmogorov-Smirnov distance (...)."""
     ordered = np.sort(ranks, axis=-1)
@@ -145,13 +134,6 @@ def deviation(ranks: Floats) -> Floats:
     above, below = np.arange(1, n + 1) / n - ordered, ordered - np.arange(n) / n
     furthest: Floats = np.maximum(above, below).max(axis=-1)
     return furthest
-
-
-def coverage(ranks: Floats, masses: Floats) -> Floats:
-    """Return the share (q,) of truths within the central intervals of the masses (q,), of their ranks `pit` (n,)."""
-    from_middle = 2.0 * np.abs(ranks - 0.5)
-    share: Floats = np.mean(from_middle[:, None] <= masses, axis=0)
-    return share
 
 
 def tarp(samples: Floats, truth: Floats, seed: int) -> Floats:

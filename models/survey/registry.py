@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
 
-from broker.core.errors import TocsinError
+from broker.core.errors import TocsinError, unknown
 from broker.models.survey.judge import JUDGES
 from broker.models.survey.row import Capability, Row
 
@@ -51,13 +51,15 @@ class Place:
         Raises
         ------
         TocsinError
-            The module cannot be imported, the value is no row, or its judge is none.
+            The module cannot be imported, the value is no row, its judge is none, or it has no variant.
         """
         row = getattr(self.imported(), self.value, None)
         if not isinstance(row, Row | Capability):
             raise TocsinError(f"{self} is no row of the survey models but {type(row).__name__}")
         if isinstance(row, Row) and row.judge not in JUDGES:
             raise TocsinError(f"{self}: the judge {row.judge!r} is none of {', '.join(JUDGES)}")
+        if isinstance(row, Row) and not row.variants:
+            raise TocsinError(f"{self}: the row has no variant, nothing that it can be trained on")
         return row
 
     def imported(self) -> ModuleType:
@@ -96,7 +98,7 @@ def row(name: str) -> Row | Capability:
     """
     place = places().get(name)
     if place is None:
-        raise TocsinError(f"no survey model is called {name!r}; there are: {', '.join(sorted(places())) or 'none'}")
+        raise unknown("survey model", name, places(), "`tocsin sidecar list`")
     if place.rival:
         raise TocsinError(f"two survey models are called {name!r}: {place} and {place.rival}")
     found = place.load()
@@ -128,14 +130,30 @@ def find(name: str) -> tuple[Row, str]:
     return found.on(variant), variant
 
 
-def variants(found: Row, *, real: bool) -> list[str]:
-    """Return the names of a row's variants, such as ``pz-mdn@dc2``; those of real sets only where ``real``."""
-    return [f"{found.id}@{name}" for name, variant in found.variants.items() if real or not variant.real]
+def judged(name: str) -> tuple[Row, str, str]:
+    """Return the row, the variant whose weights answer, and the set that they are judged on: often the variant's own.
+
+    Raises
+    ------
+    TocsinError
+        As `find`.
+    """
+    row_id, _, wanted = name.partition("@")
+    found = row(row_id)
+    only = found.unseen.get(wanted) if isinstance(found, Row) else None
+    own, variant = find(name if only is None else f"{row_id}@{only.of}")
+    return own, variant, variant if only is None else wanted
+
+
+def sets(found: Row, *, real: bool) -> list[str]:
+    """Return the names of what a row is judged on, such as ``pz-mdn@dc2``; of real sets only where ``real``."""
+    return [f"{found.id}@{name}" for name, each in found.sets.items() if real or not each.real]
 
 
 def simulated(package: str = "") -> list[str]:
     """Return the names of the variants that a simulator makes, of a package's rows or of all."""
-    return [name for each in rows(package).values() if isinstance(each, Row) for name in variants(each, real=False)]
+    found = (each for each in rows(package).values() if isinstance(each, Row))
+    return [f"{row.id}@{name}" for row in found for name, variant in row.variants.items() if not variant.real]
 
 
 def package_of(row_id: str) -> str:

@@ -136,6 +136,25 @@ class Variant:
     shares: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """A set that only judges a row: none of its weights is trained on it, and it has none.
+
+    Attributes
+    ----------
+    make : callable
+        As of `Variant`, but nothing that it returns is in that variant's set.
+    of : str
+        The variant whose weights answer, as they ship.
+    real : bool
+        Needs the folder of real sets.
+    """
+
+    make: Callable[[int, int, Path | None], Examples]
+    of: str
+    real: bool = False
+
+
 class Baseline(Protocol):
     """A classical method to judge a row by.
 
@@ -211,6 +230,8 @@ class Row:
         Every training starts from what these examples taught; None: from random weights.
     augment : callable or None
         ``augment(columns, rng)`` returns other columns that could as well have been observed; in training only.
+    unseen : dict of str to Unseen
+        Sets that only judge, by names that no variant has.
     """
 
     id: str
@@ -231,6 +252,16 @@ class Row:
     shares: str = ""
     pretraining: Pretraining | None = None
     augment: Callable[[Columns, np.random.Generator], Columns] | None = None
+    unseen: dict[str, Unseen] = field(default_factory=dict)
+
+    @property
+    def sets(self) -> dict[str, Variant | Unseen]:
+        """All that the row is judged on, by name: its variants, each with the sets that only judge it behind it."""
+        found: dict[str, Variant | Unseen] = {}
+        for name, variant in self.variants.items():
+            found[name] = variant
+            found |= {other: only for other, only in self.unseen.items() if only.of == name}
+        return found
 
     def on(self, variant: str) -> Row:
         """Return the row as it is for one of its variants, with that set's training, targets and trunk."""

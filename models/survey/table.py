@@ -62,11 +62,11 @@ def shown(row: Capability, findings: list[Finding], said: str, seed: int, second
 
 
 def missing(found: Mapping[tuple[str, str], Found], package: str = registry.OURS) -> list[str]:
-    """Return the names of what has no result yet: every variant of every row of a package, and every capability."""
+    """Return the names of what has no result yet: all that a package's rows are judged on, and every capability."""
     wanted = [
         (name, variant)
         for name, row in registry.rows(package).items()
-        for variant in ([CAPABILITY] if isinstance(row, Capability) else row.variants)
+        for variant in ([CAPABILITY] if isinstance(row, Capability) else row.sets)
     ]
     return [
         row if variant == CAPABILITY else f"{row}@{variant}" for row, variant in wanted if (row, variant) not in found
@@ -82,13 +82,19 @@ def text(found: Mapping[tuple[str, str], Found], package: str = registry.OURS) -
 
 One line per row and figure, made by `tocsin bench survey x-bench` out of the results in [`survey/`](survey/); each
 result names the command that makes it again. A simulator's variant is judged with the weights that ship, on 5,000
-fresh examples; a real set by five folds, pooled out of fold, with networks trained for each fold. In brackets: 95 %
-interval, by drawing records again. `pit` and `tarp` are the largest distance of a posterior's ranks from uniform, with
-an interval (Massart's band) that begins at 0 where chance alone may have made it. Of a row's baselines the first is
-printed, and the best if that is another. Speeds are of one thread, model and baseline on the same records of a run.
-**Toy**: the simulator stands for a physical one that is out of reach; believe the method, not the number. The last
-column is what the papers or the review report, on their data: no figure of a toy is comparable with it. **Given** sets
-are real, but for DC2, which others simulated.
+fresh examples; a real set by five folds, pooled out of fold, with networks trained for each fold; a set that only
+judges, by the shipped weights of the variant that is named with it, which were not trained on any of it.
+
+Sizes, epochs and the like of the rows were chosen on seed 0; the figures are of seed 1. Of simulators these are other
+examples, but of a real set other folds of the same galaxies: its figures may be a little too good. By sets that only
+judge nothing was chosen.
+
+In brackets: 95 % interval, by drawing records again. `pit` and `tarp` are the largest distance of a posterior's ranks
+from uniform, with an interval (Massart's band) that begins at 0 where chance alone may have made it. Of a row's
+baselines the first is printed, and the best if that is another. Speeds are of one thread, model and baseline on the
+same records of a run. **Toy**: the simulator stands for a physical one that is out of reach; believe the method, not
+the number. The last column is what the papers or the review report, on their data: no figure of a toy is comparable
+with it. **Given** sets are real, but for DC2, which others simulated.
 
 | row | set | figure | model | baseline | records/s: model, baseline | reported |
 |---|---|---|---|---|---|---|
@@ -105,7 +111,7 @@ are real, but for DC2, which others simulated.
 
 def _model_lines(row: Row, found: Mapping[tuple[str, str], Found]) -> str:
     lines = ""
-    for variant in row.variants:
+    for variant in row.sets:
         if (result := found.get((row.id, variant))) is not None:
             for number, name in enumerate(_headlines(row, result)):
                 lines += _model_line(row, result, name, first=number == 0)
@@ -123,7 +129,8 @@ def _model_line(row: Row, result: Found, name: str, *, first: bool) -> str:
     fast = f"{speeds['model']:,.0f}, {speeds[main]:,.0f} ({main})" if first and main else ""
     data = f"{result['data']['id']} {result['data']['version']}"
     kind = "**toy**" if result["data"]["toy"] else "given" if result["data"]["real"] else "simulated"
-    lead = [row.id, f"{result['variant']}: {data}, {kind}"] if first else ["", ""]
+    of = f", weights of {row.unseen[result['variant']].of}" if result["variant"] in row.unseen else ""
+    lead = [row.id, f"{result['variant']}: {data}, {kind}{of}"] if first else ["", ""]
     low, high = figure["interval"]
     said = f"{_number(figure['model'])} [{_number(low)}, {_number(high)}]"
     title = f"{name}{' [' + figure['unit'] + ']' if figure['unit'] else ''}, {figure['better']} is better"

@@ -46,7 +46,8 @@ def test_the_classes_are_those_of_fanaroff_and_riley(kind: int, ended: bool) -> 
 def test_a_beam_spreads_flux_and_keeps_it(survey: radio.Survey, kind: int) -> None:
     sky = _sky(kind, 10)
     images = radio.smooth(sky, survey, 400)
-    np.testing.assert_allclose(images.sum(axis=(1, 2)) / survey.pixels_per_beam, sky.flux.sum(axis=1), rtol=2e-3)
+    pixels_per_beam = np.pi / (4 * np.log(2)) * (survey.beam / survey.pixel) ** 2
+    np.testing.assert_allclose(images.sum(axis=(1, 2)) / pixels_per_beam, sky.flux.sum(axis=1), rtol=2e-3)
 
 
 def test_a_point_source_looks_like_the_beam_and_peaks_at_its_flux() -> None:

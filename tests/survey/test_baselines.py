@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_classes_are_told_apart() -> None:
         assert np.mean(baseline(examples, 0)(examples.columns).argmax(axis=1) == examples.truth) > 0.95
 
 
-@pytest.mark.parametrize("make", [forest, boosting])
+@pytest.mark.parametrize("make", [forest, boosting, partial(knn, 9)])
 def test_medians_care_little_for_outliers(make: Callable[..., Baseline]) -> None:
     examples = regression(1)
     wild = np.random.default_rng(3).random((N, 1)) < 0.1

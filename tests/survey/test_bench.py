@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from broker.models.survey import bench, registry
+from broker.core.errors import TocsinError
+from broker.models.survey import bench, registry, train
 from broker.models.survey.heads import Mixture
-from broker.models.survey.row import Data, Examples, Row, Target, Training, Variant
+from broker.models.survey.row import Data, Examples, Row, Target, Training, Unseen, Variant
 from broker.models.survey.trunks import Mlp
 from broker.sidecar.product import Input, Kind
 
@@ -45,7 +46,7 @@ def test_folds_are_disjoint_and_whole_and_classes_are_spread(row: Row) -> None:
 
 
 def test_a_real_set_is_answered_out_of_fold(row: Row, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(registry, "find", lambda name: (row, "real"))
+    monkeypatch.setattr(registry, "row", lambda name: row)
     found = bench.bench("line@real", tmp_path, seed=1)
     metric = found["metrics"]["rmse"]
     assert metric["model"] < 0.3 * metric["baselines"]["mean"]
@@ -54,6 +55,29 @@ def test_a_real_set_is_answered_out_of_fold(row: Row, monkeypatch: pytest.Monkey
     assert found["records"] == 600
     assert set(found["records_per_s"]) == {"model", "mean"}
     assert found["command"] == "tocsin bench survey line@real --seed 1"
+
+
+def test_a_set_that_only_judges_is_answered_by_the_weights_that_ship(
+    row: Row, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def steeper(n: int, seed: int, data: Path | None) -> Examples:
+        made = line(300, seed, data)
+        return replace(made, truth=1.1 * made.truth, data=replace(SET, id="steeper"))
+
+    row = replace(row, unseen={"steep": Unseen(steeper, of="real", real=True)})
+    monkeypatch.setattr(registry, "row", lambda name: row)
+    train.run("line@real", train.Options(tmp_path, tmp_path), lambda *_: None)
+    monkeypatch.setattr(registry, "weights_of", lambda name: tmp_path)
+    found = bench.bench("line@steep", tmp_path, seed=1)
+    assert found["variant"] == found["data"]["id"].removesuffix("er") == "steep"
+    assert found["records"] == 300
+    assert found["protocol"] == "shipped weights of real, on a set that only judges"
+    assert found["metrics"]["rmse"]["model"] == pytest.approx(0.3 / np.sqrt(3.0), rel=0.15)
+    assert found["command"] == "tocsin bench survey line@steep --seed 1"
+    assert registry.sets(row, real=True) == ["line@real", "line@steep"]
+    assert registry.sets(row, real=False) == []
+    with pytest.raises(TocsinError, match="no variant 'steep'"):
+        registry.find("line@steep")
 
 
 def test_pooled_answers_stay_with_their_records(row: Row) -> None:

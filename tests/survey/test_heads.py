@@ -84,7 +84,8 @@ def test_losses_are_those_of_the_densities_that_are_told() -> None:
     scale = np.log(TRUTH.std(axis=0)).sum()  # losses are in the truth's own scale
     for head in (Mixture(3), Point(beta=0.0)):
         outputs = said(head, features)
-        told = sum(posterior.log_loss(output, TRUTH[:N, i]).mean() for i, output in enumerate(outputs)) - scale
+        densities = [posterior.pdf(output, TRUTH[:N, [i]]) for i, output in enumerate(outputs)]
+        told = -sum(np.log(density).mean() for density in densities) - scale
         loss = float(network(head)[0].loss(features, truth).detach())
         if isinstance(head, Point):
             loss = 2 * loss + log(2 * pi)  # its loss is a mean over the targets, without the constant

@@ -16,7 +16,7 @@ from broker.models.simulators import radio
 from broker.models.survey import morphometry, stamps
 from broker.models.survey.baselines import forest
 from broker.models.survey.radio import DATA
-from broker.models.survey.real_radio import mirabest
+from broker.models.survey.real_radio import LIKE, frdeep, likeness, mirabest
 from broker.models.survey.row import Examples
 from broker.models.survey.trunks_image import PolarCnn
 from broker.sidecar.product import Array, Input, Kind, Product, collect
@@ -180,6 +180,27 @@ def test_a_forest_on_shapes_tells_simulated_classes_apart() -> None:
     train = Examples({"image": seen}, known, DATA)
     probabilities = morphometry.on_images(forest(30), size=64)(train, 0)({"image": unseen})
     assert (probabilities.argmax(axis=1) == truth).mean() > 0.85
+
+
+def test_the_same_source_is_alike_however_it_lies_and_others_are_not() -> None:
+    seen = np.where(images(12) > 1.0, images(12), 0.0)[:, 0]
+    lain = np.rot90(np.roll(seen[:4], (1, -1), (1, 2))[:, ::-1], 1, (1, 2))
+    assert likeness(lain, seen).tolist() == pytest.approx([1.0] * 4, abs=1e-5)
+    assert np.all(likeness(seen[4:], seen[:4]) < 0.999)
+    assert likeness(np.zeros((1, 64, 64), np.float32), seen).tolist() == [0.0]
+
+
+def test_what_only_judges_has_nothing_like_what_was_trained_on(tmp_path: Path) -> None:
+    seen = (255 * np.clip(images(24)[:, 0] / images(24)[:, 0].max(axis=(1, 2), keepdims=True), 0, 1)).astype(np.uint8)
+    classes = np.arange(24) % 2
+    np.savez(tmp_path / "mirabest_150px.npz", image=seen[:12], label=classes[:12])
+    np.savez(tmp_path / "frdeep_first_150px.npz", image=np.swapaxes(seen[8:], 1, 2), label=classes[8:])
+    found = frdeep(0, 0, tmp_path)
+    assert 0 < len(found) <= 12
+    image = found.columns["image"][:, 0]
+    assert np.all(likeness(image, seen[:12].astype(np.float32)) < LIKE)
+    at = [int(np.flatnonzero([np.array_equal(one, each.T) for each in seen[12:]])[0]) for one in image]
+    np.testing.assert_array_equal(found.truth, classes[12:][at])
 
 
 def test_mirabest_is_whole() -> None:

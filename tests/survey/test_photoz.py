@@ -22,6 +22,7 @@ from broker.models.survey.photometry import (
     PHOTOMETRY,
     Photometry,
     as_observed,
+    nearness,
     softened,
     with_colours,
 )
@@ -44,7 +45,7 @@ def lines() -> list[photoz.Line]:
     seen, unseen = sets()
     methods = {"forest": photoz_classics.forest, "knn": photoz_classics.neighbours, "trainz": photoz_classics.train_z}
     made = [photoz._line("sim", name, partial(method, seen, 0), unseen) for name, method in methods.items()]
-    return [line | {"model": line["method"] == "forest"} for line in made]
+    return [line | {"model": line["method"] == "forest", "whole": 5 * N} for line in made]
 
 
 # ---- photometry
@@ -104,6 +105,13 @@ def test_colours_are_of_the_bands_that_are_there() -> None:
     assert found["g-i"].tolist() == [0.5]
 
 
+def test_neighbours_are_near_in_colours_and_one_magnitude_and_never_in_errors() -> None:
+    bright = {"mag_g": np.array([20.0]), "mag_r": np.array([19.5]), "mag_err_r": np.array([0.1])}
+    assert {name: x.tolist() for name, x in nearness(bright).items()} == {"g-r": [0.5], "mag_r": [19.5]}
+    narrow = {"flux_nb455": np.array([3.0]), "flux_nb465": np.array([1.0]), "flux_err_nb455": np.array([0.2])}
+    assert {name: x.tolist() for name, x in nearness(narrow).items()} == {"flux_nb455": [1.5], "flux_nb465": [0.5]}
+
+
 # ---- rows
 
 
@@ -141,6 +149,16 @@ def test_the_training_set_as_posterior_has_flat_ranks_and_the_worst_density_loss
         assert figures[method]["sigma_nmad"] < 0.5 * figures["trainz"]["sigma_nmad"]
 
 
+def test_points_are_those_of_the_baselines_that_rows_are_judged_by() -> None:
+    seen, unseen = (examples.take(np.arange(300)) for examples in sets())
+    for row in {row.id: row for group in photoz.groups(None) for row, _ in group}.values():
+        classical = photoz._classical(row, seen, 2)
+        assert {"forest", "knn", "trainz"} <= set(classical)
+        for name in {"forest", "knn", "trainz"} & set(row.baselines):
+            points = row.baselines[name](seen, 2)(unseen.columns)[:, 0]
+            np.testing.assert_allclose(classical[name]()(unseen.columns).value, points, err_msg=f"{row.id}: {name}")
+
+
 def test_a_forests_posterior_holds_what_it_says() -> None:
     line = lines()[0]
     assert line["figures"]["coverage_68_error"]["value"] < 15.0
@@ -156,12 +174,13 @@ def test_a_forest_answers_each_galaxy_by_itself() -> None:
     seen, unseen = sets()
     answer = photoz_classics.forest(seen.take(np.arange(300)), 0)
     whole, one = answer(unseen.take(np.arange(5)).columns), answer(unseen.take(np.array([3])).columns)
-    np.testing.assert_array_equal(whole.parts["samples"][3], one.parts["samples"][0])
+    np.testing.assert_array_equal(whole.parts["means"][3], one.parts["means"][0])
 
 
 def test_the_page_has_every_method_and_the_picture_is_an_svg() -> None:
     page = photoz_page.page(lines(), "What is said.", "tocsin bench survey pz-bench")
     assert "**forest**" in page
+    assert "## sim: 800 galaxies, the first fold of 4,000" in page
     assert "| trainz |" in page
     assert ET.fromstring(photoz_page.picture(lines())).tag.endswith("svg")
 

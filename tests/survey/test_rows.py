@@ -147,15 +147,12 @@ def test_the_file_states_the_row(name: str) -> None:
 @every_row
 def test_the_file_states_inputs_outputs_judge_and_baseline(name: str) -> None:
     row = ROWS[name]
-    assert len({wanted.name for wanted in row.inputs}) == len(row.inputs) > 0
-    for unit in [wanted.unit for wanted in row.inputs] + [target.unit for target in row.targets]:
-        u.Unit(re.sub(r"^log10\((.*)\)$", r"\1", unit))
-    assert all(target.low < target.high for target in row.targets)
-    assert bool(row.targets) != bool(row.classes)
-    assert row.judge in JUDGES
+    sound.check(row)
+    for variant in (name for name, each in row.variants.items() if not each.real):
+        sound.check_examples(row.on(variant), examples(name, variant))
     assert row.baselines
-    assert row.at_least <= sum(not wanted.required for wanted in row.inputs)
-    assert any(wanted.required for wanted in row.inputs) or row.at_least
+    assert not row.unseen.keys() & row.variants.keys()
+    assert {only.of for only in row.unseen.values()} <= row.variants.keys()
 
 
 def test_reading_all_rows_needs_no_torch() -> None:

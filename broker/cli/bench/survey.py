@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 def survey(name: str, data: Path | None, seed: int, results: Path | None, missing: bool, check: bool) -> None:
     """Judge ROW and its baselines on the same inputs, write the result, and make the table of its package's rows again.
 
-    Without @VARIANT: every variant that can be judged here; real sets need --data (or $TOCSIN_TEST_DATA). 'all' is
-    every row of Tocsin's own. x-bench shows that the table's figures come out again. Exit 1 where --check finds
-    something amiss.
+    Without @VARIANT: every variant that can be judged here, and every set that only judges, which is named like one;
+    real sets need --data (or $TOCSIN_TEST_DATA). 'all' is every row of Tocsin's own. x-bench shows that the table's
+    figures come out again. Exit 1 where --check finds something amiss.
 
     \b
     Example:
@@ -69,7 +69,7 @@ def _names(name: str, data: Path | None, root: Path | None) -> list[str]:
     found = [
         each
         for row in rows.values()
-        for each in (registry.variants(row, real=data is not None) if isinstance(row, Row) else [row.id])
+        for each in (registry.sets(row, real=data is not None) if isinstance(row, Row) else [row.id])
     ]
     if root is None:
         return found

@@ -19,7 +19,7 @@ def show(seed: int, data: Path | None) -> tuple[list[Finding], str]:
     simulated = [result for result in judged if not result["data"]["real"]]
     again = [_share(result, result["seed"]) for result in simulated]
     other = [_share(result, result["seed"] + 1) for result in simulated]
-    stated = sum(len(row.variants) if isinstance(row, Row) else 1 for row in rows.values())
+    stated = sum(len(row.sets) if isinstance(row, Row) else 1 for row in rows.values())
     done = stated - len([name for name in table.missing(found) if name != "x-bench"])
     findings = [
         Finding("variants and services with a result", "", "more", done, stated, (done, done)),
@@ -41,8 +41,8 @@ def _share(result: dict[str, Any], seed: int) -> float:
     """Return how many of a result's figures come out equal on the examples of ``seed``."""
     from broker.models.survey import serve
 
-    row, variant = registry.find(f"{result['row']}@{result['variant']}")
-    examples = bench.fresh(row, variant, seed)
+    row, variant, wanted = registry.judged(f"{result['row']}@{result['variant']}")
+    examples = bench.fresh(row, wanted, seed)
     made = bench.figures(row, serve.load(f"{row.id}@{variant}").fitted.answer(examples.columns), examples)
     equal: list[bool] = [made[name] == figure["model"] for name, figure in result["metrics"].items()]
     return sum(equal) / len(equal)

@@ -1,4 +1,8 @@
-"""Classical photometric redshifts with posteriors: forests, neighbours and the training set itself. n = records."""
+"""Classical photometric redshifts with posteriors: forests, neighbours and the training set itself. n = records.
+
+Their point estimates are those of the rows' baselines of the same names (`broker.models.survey.photometry.BASELINES`),
+by the same trees and neighbours: a posterior says more, not something else.
+"""
 
 from __future__ import annotations
 
@@ -8,56 +12,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.models.survey import posterior
-from broker.models.survey.baselines import Frame
-from broker.models.survey.photometry import with_colours
+from broker.models.survey.baselines import Frame, Neighbours, regression_forest, trees_median
+from broker.models.survey.photometry import NEIGHBOURS, TREES, nearness, with_colours
 from broker.models.survey.row import Columns, Examples, Floats
 from broker.sidecar.answer import Form, Output
 
 Posterior = Callable[[Columns], Output]
-TREES = 100
-NEIGHBOURS = 30
+View = Callable[[Columns], Columns]
 BINS = 200
 
 
 def forest(train: Examples, seed: int) -> Posterior:
-    """Return a random forest whose posterior is one training galaxy of each tree's leaf (after TPZ)."""
-    from sklearn.ensemble import RandomForestRegressor
-
-    view, z = _view(train), train.truth[:, 0]
+    """Return a random forest whose posterior has a Gaussian of the galaxies in each tree's leaf (after TPZ)."""
+    view, z = _features(with_colours, train), train.truth[:, 0]
     features = view(train.columns)
-    model = RandomForestRegressor(TREES, min_samples_leaf=3, max_features=0.5, random_state=seed, n_jobs=1)
-    model.fit(features, z)
-    leaves = np.asarray(model.apply(features))  # (training galaxies, trees)
-    order = np.argsort(leaves, axis=0, kind="stable")
-    ranked = np.take_along_axis(leaves, order, axis=0)
+    model = regression_forest(TREES, seed).fit(features, z)
+    leaves = [_gaussians(leaf, z) for leaf in np.asarray(model.apply(features)).T]
 
     def answer(columns: Columns) -> Output:
-        found = np.asarray(model.apply(view(columns)))
-        draws = np.random.default_rng(seed).random(TREES)  # the same for all galaxies: an answer depends on its own
-        samples = [z[order[_one_of(ranked[:, k], found[:, k], draws[k]), k]] for k in range(TREES)]
-        return _output("samples", {"samples": np.stack(samples, axis=1)})
+        asked = view(columns)
+        found = np.asarray(model.apply(asked)).T
+        means, sigmas = np.stack([own[:, leaf] for own, leaf in zip(leaves, found, strict=True)], axis=2)
+        parts = {"weights": np.full_like(means, 1.0 / TREES), "means": means, "sigmas": sigmas}
+        return _output(trees_median(model, asked), "mixture", parts)
 
     return answer
 
 
-def _one_of(ranked: NDArray[np.int64], wanted: NDArray[np.int64], draw: float) -> NDArray[np.int64]:
-    """Return where in ``ranked``, which is sorted, one of the equals of each ``wanted`` is."""
-    first, last = np.searchsorted(ranked, wanted, "left"), np.searchsorted(ranked, wanted, "right")
-    return first + (draw * (last - first)).astype(np.int64)
+def _gaussians(leaf: NDArray[np.int64], z: Floats) -> Floats:
+    """Return mean and deviation (2, leaves) of the redshifts in each of a tree's leaves, given where each galaxy is.
+
+    A few galaxies may lie together by chance: a leaf has one more, as far off as a galaxy is in the median.
+    """
+    count = np.maximum(np.bincount(leaf), 1)
+    mean = np.bincount(leaf, z) / count
+    off = (z - mean[leaf]) ** 2
+    return np.stack([mean, np.sqrt((np.bincount(leaf, off) + np.median(off)) / count)])
 
 
 def neighbours(train: Examples, seed: int) -> Posterior:
-    """Return the redshifts of the nearest training galaxies, in standard units of magnitudes, colours and errors."""
-    from sklearn.neighbors import NearestNeighbors
-    from sklearn.preprocessing import StandardScaler
+    """Return the redshifts of the nearest training galaxies, in standard units of colours and a magnitude.
 
-    view, z = _view(train), train.truth[:, 0]
-    scaler = StandardScaler().fit(view(train.columns))
-    index = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(scaler.transform(view(train.columns)))
+    The nearest half is the point estimate's; of so few a density would be too narrow.
+    """
+    view = _features(nearness, train)
+    model = Neighbours(2 * NEIGHBOURS).fit(view(train.columns), train.truth[:, 0])
 
     def answer(columns: Columns) -> Output:
-        near = index.kneighbors(scaler.transform(view(columns)), return_distance=False)
-        return _output("samples", {"samples": z[near]})
+        near = model.truths(view(columns))
+        return _output(np.median(near[:, :NEIGHBOURS], axis=1), "samples", {"samples": near})
 
     return answer
 
@@ -70,19 +73,19 @@ def train_z(train: Examples, seed: int) -> Posterior:
 
     def answer(columns: Columns) -> Output:
         n = len(next(iter(columns.values())))
-        return _output("grid", posterior.of_bins(np.tile(share, (n, 1)), low, high))
+        return _output(np.full(n, np.median(z)), "grid", posterior.of_bins(np.tile(share, (n, 1)), low, high))
 
     return answer
 
 
-def _view(train: Examples) -> Callable[[Columns], NDArray[np.float64]]:
-    """Return how columns become features: with colours, and a mask of what is missing."""
-    frame = Frame.fit(with_colours(train.columns))
-    return lambda columns: frame.features(with_colours(columns))
+def _features(view: View, train: Examples) -> Callable[[Columns], NDArray[np.float64]]:
+    """Return how a view of columns becomes features, with a mask of what is missing."""
+    frame = Frame.fit(view(train.columns))
+    return lambda columns: frame.features(view(columns))
 
 
-def _output(form: Form, parts: dict[str, Floats]) -> Output:
-    """Return the posterior with its median."""
+def _output(value: Floats, form: Form, parts: dict[str, Floats]) -> Output:
+    """Return a point estimate with its posterior, and half of that's central 68.3 %."""
     blank = np.empty(0)
-    value, sigma = posterior.summary(Output("redshift", "", form, blank, blank, parts), "median")
+    _, sigma = posterior.summary(Output("redshift", "", form, blank, blank, parts), "median")
     return Output("redshift", "", form, value, sigma, parts)

@@ -29,6 +29,10 @@ records again; of `pit` Massart's band, which begins at 0 where chance alone may
 all in one run; training on simulated galaxies is loading the weights that ship. Methods without posteriors have no
 figures of them.
 
+Galaxies, methods and training are those of the rows' own results, in [the table of all rows](../../survey.md). Of
+simulated galaxies so are the figures; of a given set this is the first of its five folds, and there all five are
+pooled: figures differ as the intervals let them, and methods whose intervals overlap may stand in another order.
+
 ![PIT histograms and bias](pz-bench.svg)
 {sets}"""
 
@@ -84,13 +88,17 @@ def _set(name: str, lines: list[Line]) -> str:
         for line in lines
     )
     return f"""
-## {name}: {lines[0]["galaxies"]:,} galaxies
+## {name}: {lines[0]["galaxies"]:,} galaxies{_share(lines[0])}
 
 | method | {head} | training [s] | galaxies/s |
 |---|{"---|" * (len(FIGURES) + 2)}
 {rows}
 {_bins("redshift", lines)}
 {_bins("magnitude", lines)}"""
+
+
+def _share(line: Line) -> str:
+    return f", the first fold of {line['whole']:,}" if line["whole"] else ""
 
 
 def _bins(by: str, lines: list[Line]) -> str:

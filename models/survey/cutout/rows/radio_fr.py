@@ -3,8 +3,8 @@
 from broker.models.survey.heads import Classes
 from broker.models.survey.morphometry import on_images
 from broker.models.survey.radio import fr_classes
-from broker.models.survey.real_radio import mirabest
-from broker.models.survey.row import Paper, Row, Training, Variant
+from broker.models.survey.real_radio import frdeep, mirabest
+from broker.models.survey.row import Paper, Row, Training, Unseen, Variant
 from broker.models.survey.trunks_image import PolarCnn
 from broker.sidecar.product import Input, Kind
 
@@ -25,4 +25,5 @@ ROW = Row(
     baselines={"shapes + forest": on_images()},
     training=Training(epochs=40, batch=64, rate=4e-3, decay=5e-3, members=3, few=True),
     judge="classes",
+    unseen={"frdeep": Unseen(frdeep, of="mirabest", real=True)},
 )
