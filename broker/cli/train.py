@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from functools import partial
@@ -13,7 +12,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from broker.core.config import load
-from broker.core.errors import TocsinError
+from broker.core.errors import unknown
 
 
 @click.command()
@@ -25,7 +24,7 @@ from broker.core.errors import TocsinError
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of models [default: the installed one].")
 @click.option("--seed", default=0, show_default=True, help="Of examples, folds, starts and batches.")
-@click.option("--epochs", default=0, help="Epochs [default: the recipe's].")
+@click.option("--epochs", type=click.IntRange(1), help="Epochs [default: the recipe's].")
 @click.option(
     "--folds",
     default=5,
@@ -40,7 +39,7 @@ def train(
     data: Path | None,
     out: Path | None,
     seed: int,
-    epochs: int,
+    epochs: int | None,
     folds: int,
     threads: int,
     config: Path | None,
@@ -63,26 +62,20 @@ def train(
             from broker.models.survey import train as survey  # heavy: torch
 
             card = survey.run(
-                name, survey.Options(data or real_sets(), out, seed, threads, epochs), partial(show, bars)
+                name, survey.Options(data or real_sets(), out, seed, threads, epochs or 0), partial(show, bars)
             )
             size = card.bytes
         else:
             from broker.models.transients import recipes  # heavy: torch, scikit-learn
 
-            _check(name, [*recipes.MODELS, *registry.places()])
-            options = recipes.Options(data, load(config).run.cache_dir, out, seed, epochs, folds, threads)
+            if name not in recipes.MODELS:
+                known = (*recipes.MODELS, *registry.places())
+                raise unknown("model", name, known, "`tocsin model list` and `tocsin sidecar list`")
+            options = recipes.Options(data, load(config).run.cache_dir, out, seed, epochs or 0, folds, threads)
             card = recipes.run(name, options, partial(show, bars))
             size = card.weights.bytes
     click.echo(f"{card.name} {card.version}: {size} bytes, {card.training.seconds:.0f} s of training")
     click.echo(json.dumps(card.metrics, indent=2))
-
-
-def _check(name: str, known: list[str]) -> None:
-    """Refuse a name that neither the stream's models nor the survey models have."""
-    if name not in known:
-        near = difflib.get_close_matches(name.partition("@")[0], known)
-        hint = f"like it: {', '.join(near)}" if near else f"there are: {', '.join(known)}"
-        raise TocsinError(f"no model is called {name!r}; {hint}; see `tocsin model list` and `tocsin sidecar list`")
 
 
 def real_sets() -> Path | None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from broker.core.errors import TocsinError
 from broker.models.survey import card as cards
-from broker.models.survey import descend, domain, registry, serve
+from broker.models.survey import descend, domain, registry, serve, sound
 from broker.models.survey.card import Card, File
 from broker.models.survey.descend import Task
 from broker.models.survey.fitted import Fitted, Trunks, read, through
@@ -168,15 +168,16 @@ def run(name: str, options: Options, report: Show) -> Card:
     Raises
     ------
     TocsinError
-        No such row or variant, no folder of real sets for a variant that needs it, too few examples or other columns
-        than the row's, or no weights of the row whose trunk is shared.
+        No such row or variant, a row or examples that are not `sound`, no folder of real sets for a variant that needs
+        it, too few examples, or no weights of the row whose trunk is shared.
     """
     row, variant = registry.find(name)
+    sound.check(row)
     row = replace(row, training=replace(row.training, epochs=options.epochs or row.training.epochs))
     report(f"{row.id}@{variant}: examples", 0, 1)
     wanted = row.variants[variant]
     examples = wanted.make(wanted.n, options.seed, options.data)
-    _check(row, examples)
+    sound.check_examples(row, examples)
     report(f"{row.id}@{variant}: examples", 1, 1)
     trunks, trunk = _stored(row, variant, options) if row.shares else (None, None)
     begun = time.monotonic()
@@ -189,13 +190,6 @@ def run(name: str, options: Options, report: Show) -> Card:
     head = cards.describe(cards.HEAD_FILE, files[cards.HEAD_FILE])
     cards.write(_card(fitted, variant, examples, options, seconds, trunk, head), files, options.out)
     return cards.read(row, variant, options.out)
-
-
-def _check(row: Row, examples: Examples) -> None:
-    """Refuse examples that lack a column; real sets may lack what the row does not require."""
-    wanted = [one.name for one in row.inputs if one.required or not examples.data.real]
-    if absent := [name for name in wanted if name not in examples.columns]:
-        raise TocsinError(f"{row.id}: examples of {examples.data.id} have no column for {', '.join(absent)}")
 
 
 def _trunk_row(row: Row, variant: str) -> Row:

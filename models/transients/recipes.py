@@ -16,7 +16,6 @@ from safetensors.torch import save
 
 from broker.core.bands import SURVEYS
 from broker.core.batch import Ints
-from broker.core.errors import TocsinError
 from broker.core.taxonomy import CLASSES
 from broker.core.units import NJY_ZERO_POINT
 from broker.models.networks import class_of, reads
@@ -96,15 +95,13 @@ class Options:
 
 
 def run(name: str, options: Options, show: Show) -> Card:
-    """Train, judge and write one model; return its card.
+    """Train, judge and write one of `MODELS`; return its card.
 
     Raises
     ------
     TocsinError
-        There is no such model, or the data cannot be had.
+        The data cannot be had.
     """
-    if name not in MODELS:
-        raise TocsinError(f"no model is called {name!r}; there are: {', '.join(MODELS)}")
     survey, network, _ = MODELS[name]
     torch.set_num_threads(options.threads)
     show("reading PLAsTiCC", 0, 1)

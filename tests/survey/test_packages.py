@@ -25,7 +25,7 @@ FAR_AWAY = '''
 from dataclasses import replace
 from tests.survey.line import ROW as LINE, simulated
 from broker.models.survey.heads import Mixture
-from broker.models.survey.row import Pretraining, Training, Variant
+from broker.models.survey.row import Pretraining, Training, Unseen, Variant
 from broker.sidecar.product import Input
 
 ROW = replace(LINE, id="far-away", variants={"sim": Variant(simulated, 600)})
@@ -38,6 +38,13 @@ SHARING = replace(
 CLASH = replace(ROW, id="pz-mdn")
 JUDGED = replace(ROW, id="far-judged", judge="mass")
 LACKING = replace(ROW, id="far-lacking", inputs=(*ROW.inputs, Input("c")))
+NOWHERE = replace(ROW, id="far-nowhere", variants={})
+BAD = replace(ROW, id="Bad_Id", unseen={"near": Unseen(simulated, "dc3")}, inputs=(Input("x"), Input("b", "magg")))
+NARROW = replace(ROW, id="far-narrow", targets=(replace(ROW.targets[0], low=-1.0, high=1.0),))
+def flat(n, seed, data):
+    made = simulated(n, seed, data)
+    return replace(made, truth=made.truth[:, 0])
+FLAT = replace(ROW, id="far-flat", variants={"sim": Variant(flat, 600)})
 TUNED = replace(ROW, id="far-tuned", pretraining=Pretraining(Variant(simulated, 200), Training(epochs=1)))
 '''
 
@@ -177,6 +184,25 @@ def test_what_is_wrong_with_a_row_is_said_before_it_is_trained(package: Package)
         train.run("far-lacking", train.Options(), silent)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("far-nowhere", "NOWHERE", "the row has no variant, nothing that it can be trained on$"),
+        (
+            "Bad_Id",
+            "BAD",
+            "its id .* is not made of small letters .*; b has the unit .magg., which .* .dc3., which is no",
+        ),
+        ("far-flat", "FLAT", r"have truths of shape \(600,\); they are \(n, targets\), here \(600, 1\)$"),
+        ("far-narrow", "NARROW", "truths of y go from -2.* to 2.*, [0-9]+ of 600 beyond its -1 to 1$"),
+    ],
+)
+def test_a_row_or_examples_that_are_not_sound_train_nothing(name: str, value: str, why: str, package: Package) -> None:
+    package.state({name: value})
+    with pytest.raises(TocsinError, match=why):
+        train.run(name, train.Options(epochs=1), silent)
+
+
 def test_results_of_other_packages_lie_in_a_folder_of_their_own(
     package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,11 +228,19 @@ def test_a_name_nearly_right_is_answered_with_those_like_it() -> None:
     run = CliRunner().invoke(tocsin, ["train", "halo-mll@sim"])
     assert "no model is called 'halo-mll@sim'; like it: halo-ml" in str(run.exception)
     assert "lsst-gru" in str(CliRunner().invoke(tocsin, ["train", "lsst-gro"]).exception)
+    for command in (["sidecar"], ["bench", "survey"]):
+        told = str(CliRunner().invoke(tocsin, [*command, "halo-mll"]).exception)
+        assert told == "no survey model is called 'halo-mll'; like it: halo-ml; see `tocsin sidecar list`"
+
+
+@pytest.mark.parametrize("epochs", ["0", "-3"])
+def test_epochs_that_are_none_are_refused(epochs: str) -> None:
+    assert CliRunner().invoke(tocsin, ["train", "halo-ml", "--epochs", epochs]).exit_code == 2
 
 
 def test_what_there_is_not_is_named() -> None:
-    with pytest.raises(TocsinError, match=r"no survey model is called 'pz-nothing'; there are: .*pz-mdn"):
-        registry.find("pz-nothing")
+    with pytest.raises(TocsinError, match=r"'pz-nonsense'; see `tocsin sidecar list`$"):
+        registry.find("pz-nonsense")
     with pytest.raises(TocsinError, match="pz-mdn has no variant 'nowhere'; there are: sim"):
         registry.find("pz-mdn@nowhere")
 
