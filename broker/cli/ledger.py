@@ -82,7 +82,7 @@ def table(found: dict[str, Any], what: str = "") -> str:
 def count_inputs(where: str, sources: tuple[Path, ...], client: dict[str, Any]) -> int:
     """Count packets anew, by the archive's own count: of the given sources, else of what the replay was given."""
     from broker.archive import read
-    from broker.cli import products
+    from broker.cli import given, products
 
     noted = [] if sources else noted_inputs(Path(where))
     if not sources and not noted:
@@ -91,7 +91,7 @@ def count_inputs(where: str, sources: tuple[Path, ...], client: dict[str, Any]) 
         raise TocsinError(f"{where} holds a part of its inputs, or several rounds: their count says nothing of it")
     topics = [name.removeprefix(KAFKA) for name in noted if name.startswith(KAFKA)]
     paths = list(sources) or [Path(name) for name in noted if not name.startswith(KAFKA)]
-    count = partial(products.count, Path(where)) if products.rows_of(Path(where)) else read.count
+    count = partial(given.count, Path(where)) if products.rows_of(Path(where)) else read.count
     return count(paths) + (_count_topics(Path(where), topics, client) if topics else 0)
 
 

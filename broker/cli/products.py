@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,17 +14,16 @@ import click
 from broker import __version__
 from broker.cli import assemble, note
 from broker.cli.assemble import Work
+from broker.cli.given import Inputs
 from broker.cli.inputs import note_inputs
-from broker.core.batch import FilePacket
 from broker.core.config import Settings
 from broker.core.errors import TocsinError
 from broker.core.metrics import Metrics, Recorded
 from broker.core.topics import Topics
-from broker.sidecar import catalogue, tables
-from broker.sidecar.catalogue import Matched, Plan
+from broker.sidecar.catalogue import Plan
 
 if TYPE_CHECKING:
-    from broker.deliver.files import FileSink, FileSource, Skip
+    from broker.deliver.files import FileSink, FileSource
     from broker.deliver.loop import Totals
     from broker.deliver.notes import FileNotes
     from broker.deliver.types import Bounds
@@ -69,14 +67,19 @@ def load(names: Sequence[str], settings: Settings) -> list[Model]:
 
 
 def step(models: Sequence[Model], settings: Settings, metrics: Metrics, where: Topics, *, files: bool) -> Sidecar:
-    """Return what the delivery loop runs. Wire ids in files are our own: a registry's belong to topics."""
+    """Return what the delivery loop runs. Wire ids in files are our own: a registry's belong to topics.
+
+    Files may be images in FITS.
+    """
     from broker.sidecar.fetch import Fetch
+    from broker.sidecar.fitsimages import Images
     from broker.sidecar.framing import Installed
     from broker.sidecar.step import Sidecar
 
     ids = Installed() if files else assemble.product_ids(settings)
     fetch = Fetch(settings.sidecar.uri_prefixes, tries=settings.sidecar.uri_tries)
-    return Sidecar(models, where, metrics, __version__, assemble.now_ms, fetch, ids, settings.sidecar.threads)
+    images = Images.of(models) if files else None
+    return Sidecar(models, where, metrics, __version__, assemble.now_ms, fetch, ids, images, settings.sidecar.threads)
 
 
 def work(names: Sequence[str], settings: Settings, metrics: Metrics, *, files: bool = False) -> Work:
@@ -98,8 +101,7 @@ def flat(models: Sequence[Model], settings: Settings) -> FlatResults:
     from broker.models.survey import posterior
     from broker.sidecar.flat import FlatResults
 
-    origins = [model.provenance for model in models]
-    names = [f"{origin.row}@{origin.variant}" for origin in origins]
+    names = [_name(model) for model in models]
     return FlatResults(names, posterior.quantiles, settings.sidecar.threads)
 
 
@@ -112,13 +114,13 @@ def to_directory(
     plan: Plan,
     form: str,
 ) -> Totals:
-    """Answer files of products and catalogues into ``directory``, with a live view; go on where an earlier run ended.
+    """Answer files of products, images and catalogues into ``directory``; go on where an earlier run ended.
 
     Raises
     ------
     TocsinError
-        A catalogue lacks what the rows read, or is another one than before; an input is damaged; or the directory
-        holds something else.
+        A catalogue lacks what the rows read, or is another one than before, or damaged; no row reads what there is; or
+        the directory holds something else.
     """
     from broker.deliver.files import FileSink, FileSource
     from broker.deliver.notes import FileNotes
@@ -133,7 +135,9 @@ def to_directory(
     sink = FileSink(directory, primary=frozenset({where.results}), parquet=made, schema="result")
     began, metrics, notes = time.monotonic(), Recorded(), FileNotes(directory / IN_FLIGHT)
     totals = _deliver(FileSource(inputs.packets), sink, models, inputs, settings, metrics, where, notes)
-    click.echo(_told(totals, metrics, inputs.what, time.monotonic() - began))
+    click.echo(_told(totals, metrics, _called(inputs.catalogues), time.monotonic() - began))
+    for line in _unread(models, metrics, totals):
+        click.echo(line, err=True)
     return totals
 
 
@@ -155,104 +159,10 @@ def _deliver(
     most = min(max(1, BATCH_ROWS // inputs.plan.block), settings.batch.max_alerts)
     of_blocks = Bounds(max_alerts=most, max_bytes=BATCH_BYTES, max_wait_s=5.0)
     made, primary = step(models, settings, metrics, where, files=True), frozenset({where.results})
-    view = live.Watched(made, primary, inputs.total, Console(stderr=True), inputs.what, tabled=False)
+    what = _called(inputs.catalogues)
+    view = live.Watched(made, primary, inputs.total, Console(stderr=True), what, tabled=False)
     allowed = of_blocks if inputs.catalogues else bounds(settings)
     return live.deliver(source, view, sink, settings, metrics, bounds=allowed, notes=notes)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Inputs:
-    """Files that are answered: catalogues, whose columns were found, and products."""
-
-    files: list[Path]
-    catalogues: dict[Path, Matched]
-    plan: Plan
-
-    @classmethod
-    def of(cls, paths: Sequence[Path], models: Sequence[Model], plan: Plan) -> Inputs:
-        """Look into every file; directories give their files.
-
-        Raises
-        ------
-        TocsinError
-            There is none; or as `broker.sidecar.catalogue.match`.
-        """
-        files = files_of(paths)
-        if not files:
-            raise TocsinError(f"no files in {', '.join(map(str, paths))}")
-        found = [path for path in files if tables.form_of(path) != "packets"]
-        return cls(files, {path: catalogue.match(path, models, plan) for path in found}, plan)
-
-    @property
-    def what(self) -> str:
-        """How the packets are called."""
-        return _called(self.catalogues)
-
-    @property
-    def total(self) -> int | None:
-        """About how many packets will come; None: only reading tells."""
-        from broker.archive import read
-
-        rows = [tables.count(path, found.form) for path, found in self.catalogues.items()]
-        if None in rows:
-            return None
-        blocks = sum(-(-(n or 0) // self.plan.block) for n in rows)
-        return blocks + read.estimate([path for path in self.files if path not in self.catalogues])
-
-    def told(self) -> Iterator[str]:
-        """Yield what the user should know of the catalogues."""
-        for path, found in self.catalogues.items():
-            if found.assumed:
-                units = ", ".join(
-                    f"{column} [{one.unit}]" for one, column, _ in found.columns if column in found.assumed
-                )
-                yield f"{path.name} says no units; taken to be: {units}"
-            if found.absent:
-                yield f"{path.name} has no column for {', '.join(found.absent)}: answered without"
-            if not found.record_id:
-                yield f"{path.name}: ids are the numbers of the rows; --id takes a column"
-
-    def packets(self, skip: Skip) -> Iterator[FilePacket]:
-        """Yield blocks and products in the order of the files."""
-        from broker.archive import read
-
-        for path in self.files:
-            if path in self.catalogues:
-                yield from catalogue.packets(self.catalogues[path], self.plan, skip)
-            else:
-                yield from read.packets([path], skip=skip)
-
-
-def files_of(paths: Sequence[Path]) -> list[Path]:
-    """Return files and those of directories, but what is hidden in these."""
-    from broker.archive import read
-
-    found = {path: read.files([path]) for path in paths}
-    return list(dict.fromkeys(file for path, files in found.items() for file in files if not _is_hidden(file, path)))
-
-
-def _is_hidden(file: Path, below: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(os.path.abspath(below)).parts)
-
-
-def count(directory: Path, paths: Sequence[Path]) -> int:
-    """Return how many packets ``paths`` are for the sidecar that made ``directory``.
-
-    Raises
-    ------
-    TocsinError
-        A catalogue is not the one that was answered.
-    """
-    from broker.archive import read
-
-    noted, packets = note.read(directory) or note.Note([], Plan()), 0
-    for path in files_of(paths):
-        if tables.form_of(path) == "packets":
-            packets += read.count([path])
-        else:
-            noted.check(path, directory)
-            packets += catalogue.count(path, noted.plan)
-    return packets
 
 
 def rows_of(directory: Path) -> list[str]:
@@ -281,6 +191,28 @@ def _told(totals: Totals, metrics: Recorded, what: str, seconds: float) -> str:
     rows = [_of_row(row, found, seconds) for row, found in ended.items()]
     came = f"{totals.received} {what if totals.received != 1 else what[:-1]}" if totals.received else f"no new {what}"
     return "\n".join([*rows, f"{came} in {seconds:.1f} s, {totals.dead_lettered} dead letters"])
+
+
+def _unread(models: Sequence[Model], metrics: Recorded, totals: Totals) -> list[str]:
+    """Return a line for each row that read nothing of what came, for it was of other kinds.
+
+    Raises
+    ------
+    TocsinError
+        None of them did.
+    """
+    read = {dict(labels)["row"] for (_, labels) in metrics.counters if "row" in dict(labels)}
+    unread = [model for model in models if _name(model) not in read]
+    if totals.received == totals.dead_lettered or not unread:
+        return []
+    lines = [f"{_name(model)} read nothing: it reads the kind {model.kind}, and none came" for model in unread]
+    if not read:
+        raise TocsinError("; ".join(lines))
+    return lines
+
+
+def _name(model: Model) -> str:
+    return f"{model.provenance.row}@{model.provenance.variant}"
 
 
 def _of_row(row: str, ended: Counter[str], seconds: float) -> str:

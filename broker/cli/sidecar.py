@@ -69,7 +69,7 @@ def sidecar() -> None:
     "inputs",
     multiple=True,
     type=click.Path(exists=True, path_type=Path),
-    help="Products (Avro) or a catalogue (Parquet, FITS, CSV) instead of topics; repeatable, or several behind one.",
+    help="Catalogues (Parquet, FITS, CSV), images (FITS) or products (Avro), no topics; several, or repeatable.",
 )
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Directory of the results.")
 @click.option(
@@ -110,15 +110,18 @@ def run(
     From files, --out gets results/*, dead_letters/*.avro and the manifest; run the same command again to go on where it
     was stopped. New products in a file or folder are answered then; a catalogue that grew or changed is refused, for
     its blocks are other rows: it needs another --out. Columns of a catalogue go by the names of what the row reads
-    ('tocsin sidecar list'); without units in the file, the row's own are taken to be meant, and that is said.
+    ('tocsin sidecar list'); without units in the file, the row's own are taken to be meant, and that is said. Case is
+    ignored where that is clear, and no column is two inputs. The first image of a FITS file is one product, called as
+    the file: its planes are the row's bands, blank pixels 0, and CDELT or CD must say the pixels' size.
 
     Exit codes: 0 where everything has one end, dead letters among them (damaged products: 'tocsin dlq list OUT'); 1
-    where something cannot be read or done, such as a damaged catalogue; 2 for usage.
+    where something cannot be read or done, such as a damaged catalogue, or no row reads what there is; 2 for usage.
 
     \b
     Example:
       tocsin sidecar pz-mdn pz-bins --brokers localhost:9092 --port 8081
       tocsin sidecar pz-mdn@dc2 --input galaxies.fits --out z/ --column mag_g=GMAG --missing 99
+      tocsin sidecar radio-fr --input stamps/*.fits --out classes/ --format parquet
     """
     names, paths = _apart(names, inputs)
     if bool(paths) != bool(out):

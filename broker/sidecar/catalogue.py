@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from broker.core.batch import FilePacket
 from broker.core.errors import TocsinError
-from broker.sidecar import tables
+from broker.sidecar import tables, units
 from broker.sidecar.answer import Model
 from broker.sidecar.product import ID_LENGTH, MESSAGE_BYTES, Array, Input, Kind, Product
 from broker.sidecar.step import RESULT_BYTES, bytes_of_record
@@ -58,7 +58,9 @@ class Matched:
     assumed : list of str
         Columns whose file does not say their unit.
     absent : list of str
-        Inputs that may be missing, and are.
+        Inputs that are not there.
+    unclear : dict of str to list of str
+        Columns, by name but for the case, that might each be one of these inputs, and are none.
     """
 
     path: Path
@@ -67,10 +69,11 @@ class Matched:
     record_id: str | None
     assumed: list[str]
     absent: list[str]
+    unclear: dict[str, list[str]]
 
 
-def inputs_of(models: Sequence[Model]) -> dict[str, Input]:
-    """Return what models read of catalogues, by name.
+def inputs_of(path: Path, models: Sequence[Model]) -> dict[str, Input]:
+    """Return what models read of a catalogue, by name.
 
     Raises
     ------
@@ -85,7 +88,8 @@ def inputs_of(models: Sequence[Model]) -> dict[str, Input]:
                 raise TocsinError(f"{wanted.name} is read in {other.unit!r} and in {wanted.unit!r}: run them apart")
     if not found:
         kinds = ", ".join(sorted({str(model.kind) for model in models}))
-        raise TocsinError(f"a catalogue is given, but what is read is of the kind {kinds}: give products in Avro")
+        told = f"{path} is a catalogue, and what is read is of the kind {kinds}"
+        raise TocsinError(f"{told}: give {'images in FITS or ' * (Kind.CUTOUT in kinds)}products in Avro")
     return found
 
 
@@ -98,26 +102,26 @@ def match(path: Path, models: Sequence[Model], plan: Plan) -> Matched:
         A column that a row needs is not there, or its unit is another one; the text says what to do.
     """
     form = tables.form_of(path)
-    there, wanted = tables.columns(path, form), inputs_of(models)
+    there, wanted = tables.columns(path, form), inputs_of(path, models)
     _check_names(path, plan, there, wanted)
-    columns = {name: _column(name, plan, there) for name in wanted}
+    columns, unclear = _columns(list(wanted), plan, list(there))
     known = [
-        (wanted[name], column, _factor(path, wanted[name], column, there)) for name, column in columns.items() if column
+        (wanted[name], columns[name], _factor(path, wanted[name], columns[name], there))
+        for name in wanted
+        if name in columns
     ]
-    lacking = {name for name, column in columns.items() if not column}
+    lacking = wanted.keys() - columns.keys()
     needs = [{i.name for i in model.inputs if i.required} for model in models if model.kind == Kind.CATALOG]
     if not known or all(need & lacking for need in needs):
         required = set.union(*needs) & lacking
         short = [name for name in wanted if name in (required or lacking)]
-        has = ", ".join(list(there)[:SHOWN])
-        raise TocsinError(
-            f"{path} has no column {', '.join(short)}; name it with --column {short[0]}=COLUMN. It has: {has}"
-        )
+        told = f"{path} has no column {', '.join(short)}; name it with --column {short[0]}=COLUMN"
+        raise TocsinError(f"{told}. It has: {', '.join(list(there)[:SHOWN])}")
     _check_size(known, plan)
     _check_answers(models, plan)
     assumed = [column for one, column, _ in known if one.unit and there[column] is None]
     record_id = plan.record_id or (ID if ID in there else None)
-    return Matched(path, form, known, record_id, assumed, sorted(lacking))
+    return Matched(path, form, known, record_id, assumed, sorted(lacking), unclear)
 
 
 def packets(found: Matched, plan: Plan, skip: Callable[[str, int], bool]) -> Iterator[FilePacket]:
@@ -152,6 +156,8 @@ def _check_names(path: Path, plan: Plan, there: dict[str, str | None], wanted: d
             raise TocsinError(f"--column {name}=...: what is read is called {', '.join(wanted)}")
         if column not in there:
             raise TocsinError(f"{path} has no column {column}; it has: {', '.join(list(there)[:SHOWN])}")
+        if twice := next((other for other, its in plan.renamed.items() if its == column and other != name), None):
+            raise TocsinError(f"--column: {column} is given for {name} and for {twice}: one column is one input")
     if plan.record_id and plan.record_id not in there:
         raise TocsinError(f"{path} has no column {plan.record_id} for --id")
 
@@ -171,34 +177,39 @@ def _check_answers(models: Sequence[Model], plan: Plan) -> None:
         raise TocsinError(f"--block {plan.block} is too much for what is answered: at most {most}")
 
 
-def _column(name: str, plan: Plan, there: dict[str, str | None]) -> str:
-    """Return the column of an input, or ''; upper and lower case are one where nothing else fits."""
-    if name in plan.renamed:
-        return plan.renamed[name]
-    if name in there:
-        return name
-    alike = [column for column in there if column.lower() == name.lower()]
-    return alike[0] if len(alike) == 1 else ""
+def _columns(wanted: Sequence[str], plan: Plan, there: Sequence[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Return the columns of inputs, no column twice, and the columns that may be several inputs, with these.
+
+    What --column names comes first, then the inputs' own names; upper and lower case are one where that leaves a single
+    column to a single input of all that are read: ``FLUX_Z`` is neither ``flux_z`` nor ``flux_Z`` where both are.
+    """
+    named = set(plan.renamed.values())
+    found = plan.renamed | {name: name for name in wanted if name in there and name not in named | plan.renamed.keys()}
+    inputs, columns = _by_lower_case(wanted), _by_lower_case([name for name in there if name not in found.values()])
+    unclear: dict[str, list[str]] = {}
+    for lower, alike in columns.items():
+        left = [name for name in inputs.get(lower, []) if name not in found]
+        if len(alike) == len(inputs.get(lower, [])) == len(left) == 1:
+            found[left[0]] = alike[0]
+        elif left:
+            unclear[", ".join(alike)] = left
+    return found, unclear
+
+
+def _by_lower_case(names: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(name.lower(), []).append(name)
+    return found
 
 
 def _factor(path: Path, wanted: Input, column: str, there: dict[str, str | None]) -> float:
     """Return what a column is to be multiplied by to have the unit that is read."""
     unit = there[column]
-    if unit is None or unit == wanted.unit:
-        return 1.0
-    from astropy import units
-
-    try:
-        ours, theirs = units.Unit(wanted.unit), units.Unit(unit)
-        if ours == theirs or (wanted.unit == "mag" and theirs == units.ABmag):
-            return 1.0
-        return float(theirs.to(ours)) if not isinstance(ours, units.FunctionUnitBase) else _refuse(path, wanted, unit)
-    except (ValueError, TypeError, units.UnitsError):
-        return _refuse(path, wanted, unit)
-
-
-def _refuse(path: Path, wanted: Input, unit: str) -> float:
-    raise TocsinError(f"{path}: {wanted.name} is in {unit!r}, and is read in {wanted.unit or 'pure numbers'!r}")
+    found = 1.0 if unit is None else units.factor(unit, wanted.unit)
+    if found is None:
+        raise TocsinError(f"{path}: {wanted.name} is in {unit!r}, and is read in {wanted.unit or 'pure numbers'!r}")
+    return found
 
 
 def _blocks(chunks: Iterator[tables.Chunk], size: int) -> Iterator[tables.Chunk]:

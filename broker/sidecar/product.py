@@ -43,7 +43,7 @@ class Array:
     Attributes
     ----------
     unit : str
-        As astropy writes it ("mag", "nJy", "arcsec", "log10(solMass)"); "" for a pure number.
+        As astropy writes it ("mag", "nJy", "arcsec"), but "log10(solMass)" for "dex(solMass)"; "" for a pure number.
     values : array, (n, ...)
         First axis: the product's records. NaN where something was not measured.
     """

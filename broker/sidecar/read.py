@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from math import nan, prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from broker.decode.schemas import Ids
 from broker.sidecar.fetch import Fetch
 from broker.sidecar.framing import Installed, record
 from broker.sidecar.product import ID_LENGTH, Array, Kind, Product
+
+if TYPE_CHECKING:
+    from broker.sidecar.fitsimages import Images
 
 STAGE = "product"
 ARRAYS, AXES, BANDS = 256, 8, 64
@@ -43,6 +46,7 @@ def products(
     ids: Ids = OURS,
     most: int = 2 * PRODUCT_BYTES,
     late: Callable[[], bool] = lambda: False,
+    images: Images | None = None,
 ) -> Iterator[tuple[dict[int, Product], list[DeadLetter]]]:
     """Yield the products of a batch by row, and a dead letter for every other row: all at once, or in stretches.
 
@@ -57,6 +61,8 @@ def products(
         Bytes of arrays and records that end a stretch.
     late : callable
         Tells that a stretch must end.
+    images : Images, optional
+        Reads packets that are FITS files, where there are such.
 
     Raises
     ------
@@ -68,7 +74,10 @@ def products(
     size = 0
     for row, packet in enumerate(batch.values):
         try:
-            made = found[row] = product(packet, fetch, ids)
+            if images is not None and images.are_in(batch.topics[row], packet):
+                made = found[row] = images.product(batch.topics[row], packet)
+            else:
+                made = found[row] = product(packet, fetch, ids)
             size += sum(array.values.nbytes for array in made.arrays.values()) + RECORD_BYTES * len(made)
         except Reject as error:
             dead.append(DeadLetter(row, STAGE, error.reason, str(error)))

@@ -26,6 +26,7 @@ from broker.decode.schemas import Ids
 from broker.sidecar import read, write
 from broker.sidecar.answer import Model
 from broker.sidecar.fetch import Fetch
+from broker.sidecar.fitsimages import Images
 from broker.sidecar.product import Kind, NoAnswer, Product
 from broker.sidecar.write import Context, Said, split
 
@@ -91,6 +92,8 @@ class Sidecar:
         Reads arrays that lie elsewhere.
     ids : Ids
         Writer schemas of products by wire id.
+    images : Images, optional
+        Reads FITS files, where packets may be such.
     threads : int
         That answer: the rows' networks leave the interpreter to others.
     stretch_bytes : int
@@ -110,6 +113,7 @@ class Sidecar:
     clock_ms: Callable[[], int]
     fetch: Fetch = field(default_factory=Fetch)
     ids: Ids = read.OURS
+    images: Images | None = None
     threads: int = 1
     stretch_bytes: int = 2 * read.PRODUCT_BYTES
     batch_bytes: int = BATCH_BYTES
@@ -130,7 +134,9 @@ class Sidecar:
             What holds an array of the first product, or the schema registry, does not answer.
         """
         end, made = self.timer() + self.part_s, _Made(batch)
-        stretches = read.products(batch, self.fetch, self.ids, self.stretch_bytes, lambda: self.timer() >= end)
+        stretches = read.products(
+            batch, self.fetch, self.ids, self.stretch_bytes, lambda: self.timer() >= end, self.images
+        )
         ended = size = 0
         while size < self.batch_bytes and (self.timer() < end or not ended):
             if (stretch := self._next(stretches, ended)) is None:

@@ -48,7 +48,7 @@ def test_bytes_that_are_damaged_amid_a_parquet_file_are_one_sentence(tmp_path: P
 DIFFERENT: list[tuple[dict[str, Any], str]] = [
     ({"missing": (-99.0, 1.5)}, "was made with no --missing; this is with --missing -99 --missing 1.5: take"),
     ({"block": 32, "record_id": "ra"}, "was made with no --id, --block 64; this is with --id ra, --block 32: take"),
-    ({"renamed": {"mag_g": "mag_r"}}, "was made with no --column; this is with --column mag_g=mag_r: take"),
+    ({"renamed": {"mag_g": "ra"}}, "was made with no --column; this is with --column mag_g=ra: take"),
 ]
 
 
