@@ -250,23 +250,24 @@ def about(name: str) -> dict[str, Any]:
     found: dict[str, Any] = {"id": row.id, "family": family, "summary": row.summary}
     if isinstance(row, Capability):
         return {**found, "service": True}
-    cards = {variant: _card(card, row, variant) for variant in row.variants}
+    cards, changed = {}, []
+    for variant in row.variants:
+        try:
+            cards[variant] = card.read(row.on(variant), variant)
+        except card.Changed:
+            changed.append(variant)
+        except TocsinError:  # it has no weights, or no card that can be read
+            continue
     return {
         **found,
         "service": False,
         "kind": str(row.kind),
-        "reads": [{"name": i.name, "unit": i.unit, "required": i.required} for i in row.inputs],
+        "reads": [{"name": i.name, "unit": i.unit, "shape": i.shape, "required": i.required} for i in row.inputs],
         "gives": [{"name": t.name, "unit": t.unit} for t in row.targets] or list(row.classes),
         "variants": list(row.variants),
-        "trained": {variant: {"toy": c.data.toy, "data": c.data.id} for variant, c in cards.items() if c},
+        "trained": {variant: {"toy": c.data.toy, "data": c.data.id} for variant, c in cards.items()},
+        "changed": changed,
     }
-
-
-def _card(card: Any, row: Any, variant: str) -> Any:
-    try:
-        return card.read(row.on(variant), variant)
-    except TocsinError:
-        return None
 
 
 def line(found: dict[str, Any]) -> str:
@@ -275,15 +276,17 @@ def line(found: dict[str, Any]) -> str:
     if found["service"]:
         return f"{head} a service to other rows: {found['summary']}"
     gives = ", ".join(g if isinstance(g, str) else f"{g['name']} {g['unit']}".strip() for g in found["gives"])
-    trained = found["trained"]
-    states = [
-        f"{v} ({'toy' if trained[v]['toy'] else 'trained'})" if v in trained else f"{v} (not trained)"
-        for v in found["variants"]
-    ]
+    states = [f"{variant} ({_state(found, variant)})" for variant in found["variants"]]
     reads = ", ".join(_shortened([one["name"] for one in found["reads"]]))
     return (
         f"{head} {found['kind']} -> {gives}; {', '.join(states)}\n{'':<27} {found['summary']}\n{'':<27} reads {reads}"
     )
+
+
+def _state(found: dict[str, Any], variant: str) -> str:
+    if variant in found["trained"]:
+        return "toy" if found["trained"][variant]["toy"] else "trained"
+    return "changed since training" if variant in found["changed"] else "not trained"
 
 
 def _shortened(names: list[str]) -> list[str]:

@@ -13,11 +13,18 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from broker.core.errors import TocsinError
 from broker.models.survey import registry
+from broker.models.survey.changes import changes
 from broker.models.survey.row import Row
 
 CARD_FILE = "card.json"
 TRUNK_FILE = "trunk.safetensors"
 HEAD_FILE = "head.safetensors"
+FEW = 4
+"""Differences between a row and its card that are named."""
+
+
+class Changed(TocsinError):
+    """The row was changed since its weights were trained."""
 
 
 class _Strict(BaseModel):
@@ -213,7 +220,7 @@ def read(row: Row, variant: str, root: Path | None = None) -> Card:
     Raises
     ------
     TocsinError
-        There are no weights, the card does not follow its schema, or it and the row's file do not say the same.
+        There are no weights, the card does not follow its schema, or (`Changed`) the row is not the one it is of.
     """
     path = folder(row.id, variant, root) / CARD_FILE
     try:
@@ -271,11 +278,14 @@ def _same(card: Card, row: Row, variant: str) -> None:
 
     Raises
     ------
-    TocsinError
-        It names the field, what the card says and what the row's file says.
+    Changed
     """
-    says = {"row": row.id, "variant": variant, "shares": row.shares, **dict(interface(row))}
-    told = {"row": card.row, "variant": card.variant, "shares": card.trunk.row, **dict(card.interface)}
-    for field, expected in says.items():
-        if told[field] != expected:
-            raise TocsinError(f"{card.name}: the card's {field} is {told[field]}, the row's file says {expected}")
+    told = {"row": card.row, "variant": card.variant, "shares": card.trunk.row, **card.interface.model_dump()}
+    says = {"row": row.id, "variant": variant, "shares": row.shares, **interface(row).model_dump()}
+    if found := list(changes(told, says)):
+        more = f"; and {len(found) - FEW} more" if len(found) > FEW else ""
+        name = f"{row.id}@{variant}"
+        raise Changed(
+            f"{name}: the row was changed since it was trained: {'; '.join(found[:FEW])}{more}; "
+            f"train it again: `tocsin train {name}`"
+        )

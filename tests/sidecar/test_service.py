@@ -194,7 +194,7 @@ def wait_for(found: Any, n: int) -> None:
 def test_the_list_has_every_row_with_what_it_reads_and_what_is_trained(far: Path) -> None:
     found = {row["id"]: row for row in map(json.loads, call("sidecar", "list", "--json").output.splitlines())}
     line = found["far-line"]
-    assert line["reads"][0] == {"name": "x", "unit": "mag", "required": True}
+    assert line["reads"][0] == {"name": "x", "unit": "mag", "shape": [], "required": True}
     assert line["gives"] == [{"name": "y", "unit": "mag"}]
     assert line["trained"] == {"sim": {"toy": False, "data": "line"}}
     assert any(row["service"] for row in found.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,6 +17,8 @@ from broker.core.errors import TocsinError
 from broker.models.survey import card as cards
 from broker.models.survey import registry, serve, table, train
 from broker.models.survey.progress import silent
+from broker.models.survey.trunks import Mlp
+from broker.sidecar.product import Input
 from tests.sidecar.rows import packets
 from tests.survey.line import product, simulated
 from tests.survey.passes import passes
@@ -131,6 +134,29 @@ def test_an_out_of_tree_row_is_found_trained_and_served(package: Package) -> Non
     verified = CliRunner().invoke(tocsin, ["model", "verify", "far-away"])
     assert "far-away: the weights are" in verified.output
     assert serve.load("far-away@sim").provenance.row == "far-away"
+
+
+def test_a_row_that_was_changed_is_told_what_differs_and_is_to_be_trained_again(package: Package) -> None:
+    package.state({"far-away": "ROW"})
+    train.run("far-away", train.Options(epochs=1), silent)
+    row, _ = registry.find("far-away")
+    inputs = (replace(row.inputs[0], unit=""), Input("c"))
+    changed = replace(row, inputs=inputs, targets=(replace(row.targets[0], high=5.0),), trunk=Mlp(width=32, depth=3))
+    with pytest.raises(TocsinError) as told:
+        cards.read(changed, "sim")
+    assert str(told.value) == (
+        "far-away@sim: the row was changed since it was trained: inputs x unit was 'mag', is ''; inputs b is gone; "
+        "inputs c is new; targets y high was 4.0, is 5.0; and 1 more; train it again: `tocsin train far-away@sim`"
+    )
+    swapped = replace(row, inputs=row.inputs[::-1])
+    with pytest.raises(TocsinError, match="trained: inputs are in another order; train"):
+        cards.read(swapped, "sim")
+    assert "sim (trained)" in CliRunner().invoke(tocsin, ["sidecar", "list"]).output
+    module = package.folder / f"{package.module}.py"
+    module.write_text(module.read_text().replace('id="far-away"', 'id="far-away", at_least=1'))
+    sys.modules.pop(package.module)
+    listed = CliRunner().invoke(tocsin, ["sidecar", "list"]).output
+    assert re.search("^far-away .* sim .changed since training.$", listed, re.MULTILINE)
 
 
 def test_two_rows_of_one_id_are_refused_and_both_are_named(package: Package) -> None:

@@ -450,7 +450,7 @@ def test_a_card_of_other_inputs_or_targets_is_refused(name: str, tmp_path: Path)
             told["interface"][field][:-1] if field != "trunk" else {"name": "Other", "config": {}}
         )
         path.write_text(json.dumps(told))
-        with pytest.raises(TocsinError, match=f"the card's {field} is"):
+        with pytest.raises(TocsinError, match=f"was changed since it was trained: {field} .*`tocsin train {name}`$"):
             cards.read(row, card.variant, tmp_path)
 
 
