@@ -11,6 +11,7 @@ from broker.models.survey import bench, registry, train
 from broker.models.survey.heads import Mixture
 from broker.models.survey.row import Data, Examples, Row, Target, Training, Unseen, Variant
 from broker.models.survey.trunks import Mlp
+from broker.models.survey.trust import simtrain
 from broker.sidecar.product import Input, Kind
 
 SET = Data("line", "1", "x even between 0 and 1")
@@ -91,3 +92,10 @@ def test_a_classifier_s_baseline_says_the_likeliest_class(row: Row) -> None:
     answer = bench.as_answer(replace(row, classes=("a", "b")), np.array([[0.2, 0.8], [0.9, 0.1]]))
     assert answer.outputs[0].value.tolist() == [1.0, 0.0]
     assert answer.outputs[0].labels == ("a", "b")
+
+
+def test_every_row_of_two_codes_is_tried_on_the_other(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Variant(line)
+    rows = {"one": replace(row, variants={"sim": one}), "two": replace(row, variants={"sim": one, "sim-jet": one})}
+    monkeypatch.setattr(registry, "rows", lambda package: rows)
+    assert simtrain.of_two_codes() == ["two"]

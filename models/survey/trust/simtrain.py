@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 ELSEWHERE = "pz-mdn"
 """The row whose simulation is tried on skies that it was not made for."""
-CODES = ("subhalo-nn", "camels-onegal")
-"""Rows with the same simulation by two codes, ``sim`` and ``sim-jet``: what one taught is tried on the other."""
+CODES = ("sim", "sim-jet")
+"""Variants of rows with the same simulation by two codes: what the first taught is tried on the other."""
 
 
 def show(seed: int, data: Path | None) -> tuple[list[Finding], str]:
@@ -35,7 +35,7 @@ def show(seed: int, data: Path | None) -> tuple[list[Finding], str]:
     share = 100.0 * float(np.mean(named))
     metric = "answers that name simulator, version and toy as their card does"
     findings = [Finding(metric, "%", "more", share, 0.0, (share, share))]
-    findings += [_other_code(name, seed) for name in CODES]
+    findings += [_other_code(name, seed) for name in of_two_codes()]
     findings += _elsewhere(seed, data) if data is not None else []
     said = (
         f"{len(named)} rows through the sidecar's step. Weights of one code's simulation, tried on another code's, "
@@ -59,15 +59,21 @@ def _names_its_data(served: Served, seed: int) -> bool:
     return told == (card.data.id, card.data.version, card.data.toy)
 
 
+def of_two_codes() -> list[str]:
+    """Return the rows that have both `CODES`."""
+    rows = registry.rows(registry.OURS).items()
+    return [name for name, row in rows if isinstance(row, Row) and row.variants.keys() >= set(CODES)]
+
+
 def _other_code(name: str, seed: int) -> Finding:
     """Return the error of one code's weights on another code's examples, and that of the other's own."""
     from broker.models.survey import serve
 
     row, _ = registry.find(name)
-    examples = bench.fresh(row, "sim-jet", seed)
-    answers = (serve.load(f"{name}@{variant}").fitted.answer(examples.columns) for variant in ("sim", "sim-jet"))
+    examples = bench.fresh(row, CODES[1], seed)
+    answers = (serve.load(f"{name}@{variant}").fitted.answer(examples.columns) for variant in CODES)
     moved, own = (JUDGES[row.judge](answer, examples.truth, examples.extra)["rmse"] for answer in answers)
-    return Finding(f"rmse of {name}@sim on sim-jet", moved.unit, "less", moved.value, own.value, moved.interval())
+    return Finding(f"rmse of {name}@{CODES[0]} on {CODES[1]}", moved.unit, "less", moved.value, own.value, moved.interval())
 
 
 def _elsewhere(seed: int, data: Path) -> list[Finding]:
