@@ -73,7 +73,9 @@ def _other_code(name: str, seed: int) -> Finding:
     examples = bench.fresh(row, CODES[1], seed)
     answers = (serve.load(f"{name}@{variant}").fitted.answer(examples.columns) for variant in CODES)
     moved, own = (JUDGES[row.judge](answer, examples.truth, examples.extra)["rmse"] for answer in answers)
-    return Finding(f"rmse of {name}@{CODES[0]} on {CODES[1]}", moved.unit, "less", moved.value, own.value, moved.interval())
+    return Finding(
+        f"rmse of {name}@{CODES[0]} on {CODES[1]}", moved.unit, "less", moved.value, own.value, moved.interval()
+    )
 
 
 def _elsewhere(seed: int, data: Path) -> list[Finding]:
