@@ -29,8 +29,8 @@ ROW = Row(
     head=Mixture(components=5, estimate="mode"),
     targets=(Target("redshift", low=0.0, high=1.3),),
     variants={"sim": Variant(narrow_sky, n=2_000)},
-    pretraining=Pretraining(Variant(narrow, n=300_000), Training(epochs=36, batch=512, rate=3e-3)),
-    training=Training(epochs=10, batch=64, rate=2e-4),
+    pretraining=Pretraining(Variant(narrow, n=600_000), Training(epochs=30, batch=512, rate=3e-3)),
+    training=Training(epochs=40, batch=64, rate=2e-4),
     baselines={
         "templates": templates.photo_z(
             NARROW_BANDS, templates.together(templates.fluxes(NARROW), templates.magnitudes(BROAD)), z_max=1.3, soft=0.1
