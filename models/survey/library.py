@@ -2,7 +2,8 @@
 
 So do MAGPHYS (da Cunha, Charlot & Elbaz 2008) and CIGALE (Boquien et al. 2019). The library's prior is flat and broad,
 as theirs are, and none of those that rows are trained on (`broker.models.simulators.seds_priors`): who fits the sky
-does not know how common what is. Its stars and the shapes of its histories and dust laws are the simulator's all the
+does not know how common what is. Part of what a network is ahead by is that it knows: most of all of metallicity, of
+which bands tell little. The library's stars and the shapes of its histories and dust laws are the simulator's all the
 same: on simulated galaxies it does better than a fit does on the sky.
 n = records, b = bands, m = models, q = quantities.
 """
