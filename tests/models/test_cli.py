@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -38,9 +39,16 @@ def test_verify_refuses_other_weights(tmp_path: Path) -> None:
         CliRunner().invoke(model, ["verify", "--root", str(tmp_path)], catch_exceptions=False)
 
 
-def test_training_an_unknown_model_names_those_there_are() -> None:
-    with pytest.raises(TocsinError, match="lsst-gru, lsst-transformer"):
-        CliRunner().invoke(train, ["nothing"], catch_exceptions=False)
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("lsst-gr", "no model is called 'lsst-gr'; like it: lsst-gru"),
+        ("nothing", "no model is called 'nothing'; see `tocsin model list` and `tocsin sidecar list`"),
+    ],
+)
+def test_training_an_unknown_model_says_where_those_there_are_stand(name: str, said: str) -> None:
+    with pytest.raises(TocsinError, match=re.escape(said)):
+        CliRunner().invoke(train, [name], catch_exceptions=False)
 
 
 @pytest.mark.parametrize("command", [train, model, *model.commands.values()])
