@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from broker.core.errors import TocsinError
+
 ROOT = click.option("--root", type=click.Path(path_type=Path, exists=True), help="Folder of models [installed one].")
 
 
@@ -36,10 +38,17 @@ def list_(root: Path | None) -> None:
         card = cards.read(name, root)
         size = f"{card.weights.bytes / 1000:.0f} kB"
         click.echo(f"{card.name:22s} {card.version:8s} {size:>7s}  {card.summary}: {card.headline or 'no figure'}")
+    broken: list[TocsinError] = []
     for row in survey.installed(root):
-        told = survey.read(*registry.find(row), root)
-        size = f"{told.bytes / 1000:.0f} kB"
-        click.echo(f"{told.name:22s} {told.version:8s} {size:>7s}  {told.summary}: {told.headline or 'no figure'}")
+        try:
+            told = survey.read(*registry.find(row), root)
+        except TocsinError as error:
+            broken.append(error)
+        else:
+            size = f"{told.bytes / 1000:.0f} kB"
+            click.echo(f"{told.name:22s} {told.version:8s} {size:>7s}  {told.summary}: {told.headline or 'no figure'}")
+    if broken:
+        raise TocsinError("\n".join(map(str, broken)))
 
 
 @model.command()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import sys
 import threading
 from functools import partial
 from itertools import groupby
@@ -152,6 +151,9 @@ def _pairs(columns: tuple[str, ...]) -> dict[str, str]:
     for pair in columns:
         if not all(pair.partition("=")):
             raise click.UsageError(f"--column {pair}: expected INPUT=COLUMN, such as mag_g=GMAG")
+    names = [pair.partition("=")[0] for pair in columns]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise click.UsageError(f"--column {twice}=... is given twice")
     return dict(pair.split("=", 1) for pair in columns)
 
 
@@ -234,10 +236,8 @@ def list_(as_json: bool) -> None:
             broken.append(error)
         else:
             click.echo(json.dumps(found) if as_json else line(found))
-    for why in broken:
-        click.echo(f"tocsin: {why}", err=True)
     if broken:
-        sys.exit(1)
+        raise TocsinError("\n".join(map(str, broken)))
 
 
 def about(name: str) -> dict[str, Any]:

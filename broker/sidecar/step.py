@@ -13,20 +13,20 @@ from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from broker.core import schemas
 from broker.core.batch import PacketBatch
 from broker.core.errors import Wait
 from broker.core.metrics import Metrics
 from broker.core.outcomes import DeadLetter, Outcomes, Record
-from broker.core.reasons import Dead, Outcome
+from broker.core.reasons import Dead
 from broker.core.topics import Topics
 from broker.decode.schemas import Ids
 from broker.sidecar import read, write
 from broker.sidecar.answer import Model
 from broker.sidecar.fetch import Fetch
 from broker.sidecar.fitsimages import Images
+from broker.sidecar.made import Made
 from broker.sidecar.product import Kind, NoAnswer, Product
 from broker.sidecar.write import Context, Said, split
 
@@ -42,38 +42,6 @@ LOGGED = 10
 Answers = list[dict[str, Any]]
 Stretch = tuple[dict[int, Product], list[DeadLetter]]
 log = logging.getLogger("tocsin.sidecar")
-
-
-@dataclass(slots=True)
-class _Made:
-    """What came of a batch so far."""
-
-    batch: PacketBatch
-    records: list[Record] = field(default_factory=list)
-    dead: list[DeadLetter] = field(default_factory=list)
-    ended: Counter[tuple[str, str]] = field(default_factory=Counter)
-    code: NDArray[np.int8] = field(init=False)
-    reason: list[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.code = np.full(len(self.batch), Outcome.DEAD_LETTERED, np.int8)
-        self.reason = [""] * len(self.batch)
-
-    def outcomes(self, ended: int) -> Outcomes:
-        """Return what came of the first ``ended`` packets."""
-        whole = ended == len(self.batch)
-        return Outcomes(self.code[:ended], self.reason[:ended], self.records, self.dead, whole)
-
-    def add(self, record: Record, why: str) -> None:
-        """Take the result of a product that is unscored if there is a reason why."""
-        self.records.append(record)
-        self.code[record.row], self.reason[record.row] = (Outcome.UNSCORED if why else Outcome.SCORED), why
-
-    def bury(self, letters: list[DeadLetter]) -> None:
-        """Take dead letters."""
-        self.dead += letters
-        for letter in letters:
-            self.reason[letter.row] = letter.reason
 
 
 @dataclass(slots=True)
@@ -133,7 +101,7 @@ class Sidecar:
         broker.core.errors.Wait
             What holds an array of the first product, or the schema registry, does not answer.
         """
-        end, made = self.timer() + self.part_s, _Made(batch)
+        end, made = self.timer() + self.part_s, Made(batch)
         stretches = read.products(
             batch, self.fetch, self.ids, self.stretch_bytes, lambda: self.timer() >= end, self.images
         )
@@ -226,7 +194,7 @@ class Sidecar:
             raise
 
     def _take(
-        self, made: _Made, products: dict[int, Product], answers: dict[Kind, Iterator[Answers]], dead: list[DeadLetter]
+        self, made: Made, products: dict[int, Product], answers: dict[Kind, Iterator[Answers]], dead: list[DeadLetter]
     ) -> int:
         """Add the outcomes of a stretch, and return the bytes of its results."""
         now, size = self.clock_ms(), 0

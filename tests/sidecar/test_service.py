@@ -211,6 +211,7 @@ def test_the_list_has_every_row_with_what_it_reads_and_what_is_trained(far: Path
         (("far-line", "--input", "."), 2, "--input and --out go together"),
         (("far-line", "--input", ".", "--out", "out", "--topic", "x"), 2, "are for Kafka"),
         (("far-line", "--input", ".", "--out", "out", "--column", "x"), 2, "expected INPUT=COLUMN"),
+        (("far-line", "--input", ".", "--out", "out", "--column", "x=y", "--column", "x=z"), 2, "x=... is given twice"),
         (("far-line", "--column", "x=y"), 2, "go with --input"),
         ((".", "--input", ".", "--out", "out"), 2, "name a row"),
         (("far-line", "--input", "nowhere", "--out", "out"), 2, "does not exist"),

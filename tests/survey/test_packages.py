@@ -157,6 +157,9 @@ def test_a_row_that_was_changed_is_told_what_differs_and_is_to_be_trained_again(
     sys.modules.pop(package.module)
     listed = CliRunner().invoke(tocsin, ["sidecar", "list"]).output
     assert re.search("^far-away .* sim .changed since training.$", listed, re.MULTILINE)
+    models = CliRunner().invoke(tocsin, ["model", "list"])
+    assert "pz-mdn@sim" in models.output
+    assert str(models.exception).startswith("far-away@sim: the row was changed since it was trained: ")
 
 
 def test_two_rows_of_one_id_are_refused_and_both_are_named(package: Package) -> None:
@@ -184,10 +187,10 @@ def test_a_broken_row_is_named_and_harms_no_other(package: Package) -> None:
     listed = CliRunner().invoke(tocsin, ["sidecar", "list"])
     assert listed.exit_code == 1
     assert {"far-away", "pz-mdn", "x-speed"} <= {line.split()[0] for line in listed.stdout.splitlines()}
-    told = listed.stderr.splitlines()
+    told = str(listed.exception).splitlines()
     reasons = ("No module named", "SyntaxError: ", "missing 10 required positional arguments: 'summary', 'papers'")
     for name, why, line in zip(sorted(broken), reasons, told, strict=True):
-        assert line.startswith(f"tocsin: {broken[name]} of the package {package.module} cannot be read: ")
+        assert line.startswith(f"{broken[name]} of the package {package.module} cannot be read: ")
         assert why in line
     assert CliRunner().invoke(tocsin, ["train", "far-away", "--epochs", "1"]).exit_code == 0
     assert "far-away@sim" in CliRunner().invoke(tocsin, ["model", "list"]).output
