@@ -13,7 +13,7 @@ import torch
 
 from broker.core.errors import TocsinError
 from broker.models.simulators import seds
-from broker.models.survey import galaxies, real_photoz, registry, serve
+from broker.models.survey import galaxies, real_photoz, registry, serve, table
 from broker.models.survey.judge import sigma_nmad
 from broker.models.survey.photometry import (
     BANDS,
@@ -157,6 +157,19 @@ def test_points_are_those_of_the_baselines_that_rows_are_judged_by() -> None:
         for name in {"forest", "knn", "trainz"} & set(row.baselines):
             points = row.baselines[name](seen, 2)(unseen.columns)[:, 0]
             np.testing.assert_allclose(classical[name]()(unseen.columns).value, points, err_msg=f"{row.id}: {name}")
+
+
+def test_simulated_galaxies_have_the_figures_of_the_rows_own_benches() -> None:
+    results, checked = table.read_results(table.results_root()), 0
+    for finding in results["pz-bench", "shown"]["findings"]:
+        name, _, claim = finding["metric"].partition(": ")
+        figure, _, model, _, other = claim.split()
+        if name.startswith("sim"):
+            own = results[model, "sim"]["metrics"][figure]
+            assert finding["model"] == pytest.approx(own["model"], rel=1e-3), finding["metric"]
+            assert finding["baseline"] == pytest.approx(own["baselines"].get(other, finding["baseline"]), rel=1e-3)
+            checked += 1
+    assert checked >= 4
 
 
 def test_a_forests_posterior_holds_what_it_says() -> None:
