@@ -24,8 +24,7 @@ from broker.decode import zipped
 from broker.decode.limits import Limits, Reject
 from broker.sidecar import units
 from broker.sidecar.answer import Model
-from broker.sidecar.product import ID_LENGTH, SCALE_WITHIN, Array, Input, Kind, Product
-from broker.sidecar.read import NAME_LENGTH, PRODUCT_BYTES
+from broker.sidecar.product import ID_LENGTH, NAME_LENGTH, PRODUCT_BYTES, SCALE_WITHIN, Array, Input, Kind, Product
 
 MAGIC = b"SIMPLE  ="
 LIMITS = Limits(packet_bytes=PRODUCT_BYTES)

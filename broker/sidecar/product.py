@@ -19,8 +19,11 @@ SCALE_WITHIN = 0.05
 """How far a pixel's size may be from what a row reads, as a share of it."""
 SMALLEST, LARGEST = 8, 512
 """Of an axis of any size, such as an image's: a table is as large as its largest image."""
-MESSAGE_BYTES, RECORDS, ID_LENGTH = 8 * 2**20, 100_000, 256
-"""Of a product: bytes as a message, decompressed (what our topics take); records; characters of an id."""
+MESSAGE_BYTES, RECORDS, ID_LENGTH, NAME_LENGTH = 8 * 2**20, 100_000, 256, 64
+"""Of a product: bytes as a message, decompressed (what our topics take); records; characters of an id, and of the name
+and unit of an array."""
+PRODUCT_BYTES = 64_000_000
+"""Of all arrays of a product together, those that lie elsewhere too."""
 
 _LARGEST_NUMBER = float(np.finfo(np.float32).max)
 

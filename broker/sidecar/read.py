@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from math import nan, prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,21 +20,16 @@ from broker.core.reasons import Dead
 from broker.decode.limits import Reject
 from broker.decode.schemas import Ids
 from broker.sidecar.fetch import Fetch
+from broker.sidecar.fitsimages import Images
 from broker.sidecar.framing import Installed, record
-from broker.sidecar.product import ID_LENGTH, Array, Kind, Product
-
-if TYPE_CHECKING:
-    from broker.sidecar.fitsimages import Images
+from broker.sidecar.product import ID_LENGTH, NAME_LENGTH, PRODUCT_BYTES, Array, Kind, Product
 
 STAGE = "product"
 ARRAYS, AXES, BANDS = 256, 8, 64
-PRODUCT_BYTES = 64_000_000
-"""Of all arrays of a product together, those that lie elsewhere too."""
 ELSEWHERE = 48
 """Arrays of a product at addresses: one may take a minute, and Kafka gives a batch an hour."""
 RECORD_BYTES = 1000
 """Of a record beside its arrays: what rows make of it."""
-NAME_LENGTH = 64
 KINDS = tuple(str(kind) for kind in Kind)
 OURS = Installed()
 DTYPES = {name: np.dtype(name) for name in ("<f4", "<f8", "<i2", "<i4", "<i8", "|u1")}

@@ -27,7 +27,7 @@ from broker.sidecar.answer import Model
 from broker.sidecar.fetch import Fetch
 from broker.sidecar.fitsimages import Images
 from broker.sidecar.made import Made
-from broker.sidecar.product import Kind, NoAnswer, Product
+from broker.sidecar.product import PRODUCT_BYTES, Kind, NoAnswer, Product
 from broker.sidecar.write import Context, Said, split
 
 RESULT_BYTES = 8_000_000
@@ -83,7 +83,7 @@ class Sidecar:
     ids: Ids = read.OURS
     images: Images | None = None
     threads: int = 1
-    stretch_bytes: int = 2 * read.PRODUCT_BYTES
+    stretch_bytes: int = 2 * PRODUCT_BYTES
     batch_bytes: int = BATCH_BYTES
     part_s: float = PART_S
     timer: Callable[[], float] = time.perf_counter
