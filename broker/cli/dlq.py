@@ -89,7 +89,10 @@ def show(
     """
     one, packet = letterpage.fetch(places.outputs(where, config, brokers, prefix), number)
     if out is not None:
-        out.write_bytes(packet)
+        try:
+            out.write_bytes(packet)
+        except OSError as error:
+            raise TocsinError(f"cannot write {out}: {error.strerror}") from error
     click.echo(json.dumps(one) if as_json else letterpage.page(one, where, packet))
 
 

@@ -22,7 +22,9 @@ from broker.core.errors import unknown
     type=click.Path(path_type=Path, exists=True),
     help="Wheel or folder of Parquet tables; of a survey model, the folder of real sets [$TOCSIN_TEST_DATA/survey].",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of models [default: the installed one].")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of models [default: the installed one]."
+)
 @click.option("--seed", default=0, show_default=True, help="Of examples, folds, starts and batches.")
 @click.option("--epochs", type=click.IntRange(1), help="Epochs [default: the recipe's].")
 @click.option(

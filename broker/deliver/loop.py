@@ -178,11 +178,17 @@ class _Loop:
                 return
             if parts:  # each may take long, and Kafka must hear of us in between
                 self._idle(FIRST_PAUSE_S)
+                if not self._ours(parts[0]):
+                    return
+
+    def _ours(self, intake: Intake) -> bool:
+        if not (ours := self.source.owns(intake)):
+            log.info("a rebalance took the batch in flight: its new owner delivers it")
+        return ours
 
     def _commit(self, intake: Intake, outcomes: Outcomes) -> bool:
         """Commit a batch; tell whether what was read behind it is still ours to deliver."""
-        if not self.source.owns(intake):
-            log.info("a rebalance took the batch in flight: its new owner delivers it")
+        if not self._ours(intake):
             return False
         self.at(2)
         _check(intake, outcomes, self.primary)

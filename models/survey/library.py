@@ -103,8 +103,8 @@ def _at_z(known_z: str, bands: tuple[str, ...], flux: Floats, err: Floats, colum
     """Fit at the nearest of redshifts a `resolution` apart; what grows with brightness follows the distance between."""
     z, step = np.asarray(columns[known_z], np.float64), resolution(bands)
     steps = np.maximum(np.round(np.log1p(z) / step), 1.0)
-    out = np.empty((len(z), len(QUANTITIES)))
-    for k in np.unique(steps):
+    out = np.full((len(z), len(QUANTITIES)), np.nan)
+    for k in np.unique(steps[np.isfinite(steps)]):
         rows, near = np.flatnonzero(steps == k), float(np.expm1(k * step))
         further = _log_dimming(z[rows]) - _log_dimming(np.array([near]))
         out[rows] = _means(flux[rows], err[rows], library(bands, AT_Z, near, near)) + further[:, None] * GROWS

@@ -9,6 +9,7 @@ import numpy as np
 
 from broker.core.errors import TocsinError
 from broker.models.survey.row import Examples, Row
+from broker.sidecar.product import has_shape
 
 ID = r"[a-z][a-z0-9]*(-[a-z0-9]+)*"
 
@@ -65,7 +66,8 @@ def check_examples(row: Row, examples: Examples) -> None:
     Raises
     ------
     TocsinError
-        A column is absent, the truth has another shape, or lies beyond the targets' limits or the classes.
+        A column is absent or has another shape than the input, the truth has another shape, lies beyond the targets'
+        limits, or is none of the classes. A truth that is NaN is sound: training leaves its example out.
     """
     told = f"{row.id}: examples of {examples.data.id}"
     wanted = [one.name for one in row.inputs if one.required or not examples.data.real]
@@ -74,6 +76,9 @@ def check_examples(row: Row, examples: Examples) -> None:
     lengths = {name: len(column) for name, column in examples.columns.items()}
     if other := [f"{name} has {n}" for name, n in lengths.items() if n != len(examples)]:
         raise TocsinError(f"{told} have {len(examples)} truths, but of records {', '.join(other)}")
+    shapes = {one.name: (one.shape, examples.columns[one.name].shape[1:]) for one in row.inputs if one.name in lengths}
+    if other := [f"{name} of {found}, not {of}" for name, (of, found) in shapes.items() if not has_shape(found, of)]:
+        raise TocsinError(f"{told} have records of another shape: {', '.join(other)}")
     shape, axes = ((), "(n,)") if row.classes else ((len(row.targets),), "(n, targets)")
     if examples.truth.shape[1:] != shape:
         whole = (len(examples), *shape)
@@ -86,6 +91,8 @@ def _beyond(row: Row, examples: Examples) -> Iterator[str]:
     """Yield of each target, or of the classes, whose truths are not all within its limits what they are."""
     limits = [(one.name, one.low, one.high) for one in row.targets] or [("class", 0, len(row.classes) - 1)]
     for (name, low, high), truth in zip(limits, examples.truth.reshape(len(examples), -1).T, strict=True):
+        if row.classes and np.any(broken := truth != np.round(truth)):
+            yield f"{truth[broken][0]:g} is no number of a class"
         if n := int(np.sum((truth < low) | (truth > high))):
             span = f"from {np.nanmin(truth):g} to {np.nanmax(truth):g}"
             yield f"truths of {name} go {span}, {n} of {len(truth)} beyond its {low:g} to {high:g}"

@@ -63,6 +63,11 @@ def test_the_number_of_a_letter_is_the_same_in_list_and_show(tmp_path: Path) -> 
         assert out.read_bytes().hex() == letter["packetHead"]
 
 
+def test_a_packet_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(TocsinError, match=r"cannot write .*: Is a directory"):
+        call("show", "kafka", "0", "--out", str(tmp_path))
+
+
 def test_a_limit_takes_the_first() -> None:
     lines = call("list", "kafka", "--limit", "2").splitlines()
     assert [line.split()[-1] for line in lines] == ["a/0/9", "a/0/10"]

@@ -249,11 +249,11 @@ def test_a_batch_that_takes_longer_than_kafka_waits_is_delivered_once(kafka: Rea
         threading.Event(),
     )
     with serving(slowly) as url, ThreadPoolExecutor(1) as pool:
-        kafka.send(topic, [elsewhere(f"{url}/{n}", GOOD) for n in range(16)])
+        kafka.send(topic, [elsewhere(f"{url}/{n}", GOOD) for n in range(24)])
         settings = load(None, {
             "kafka.brokers": kafka.bootstrap, "run.cache_dir": tmp_path, "source.topics": [topic],
             "source.group": out.prefix, "output.prefix": out.prefix, "sidecar.uri_prefixes": [url],
-            "kafka.client": {"max.poll.interval.ms": 3000, "session.timeout.ms": 2000, "heartbeat.interval.ms": 300},
+            "kafka.client": {"max.poll.interval.ms": 5000, "session.timeout.ms": 5000, "heartbeat.interval.ms": 300},
         })  # fmt: skip
         step = products.step([Colour()], settings, metrics, out, files=False)
         step.part_s = 0.6
@@ -268,8 +268,8 @@ def test_a_batch_that_takes_longer_than_kafka_waits_is_delivered_once(kafka: Rea
             Bounds(max_wait_s=0.5),
         )
         end = time.monotonic() + 60.0
-        while metrics.counters["alerts_received_total", ()] < 16 and time.monotonic() < end and not done.done():
+        while metrics.counters["alerts_received_total", ()] < 24 and time.monotonic() < end and not done.done():
             time.sleep(0.1)
         stop.set()
-        assert done.result().received == 16
-    assert sorted(asked) == sorted(f"/{n}" for n in range(16)), "each was read once"
+        assert done.result().received == 24
+    assert sorted(asked) == sorted(f"/{n}" for n in range(24)), "each was read once"

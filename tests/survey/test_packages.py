@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from broker.cli.main import tocsin
 from broker.core.errors import TocsinError
 from broker.models.survey import card as cards
-from broker.models.survey import registry, serve, table, train
+from broker.models.survey import registry, serve, sound, table, train
 from broker.models.survey.progress import silent
 from broker.models.survey.trunks import Mlp
 from broker.sidecar.product import Input
@@ -48,6 +48,10 @@ def flat(n, seed, data):
     made = simulated(n, seed, data)
     return replace(made, truth=made.truth[:, 0])
 FLAT = replace(ROW, id="far-flat", variants={"sim": Variant(flat, 600)})
+def wide(n, seed, data):
+    made = simulated(n, seed, data)
+    return replace(made, columns=made.columns | {"x": made.columns["x"][:, None]})
+WIDE = replace(ROW, id="far-wide", variants={"sim": Variant(wide, 600)})
 TUNED = replace(ROW, id="far-tuned", pretraining=Pretraining(Variant(simulated, 200), Training(epochs=1)))
 '''
 
@@ -223,6 +227,7 @@ def test_what_is_wrong_with_a_row_is_said_before_it_is_trained(package: Package)
             "its id .* is not made of small letters .*; b has the unit .magg., which .* .dc3., which is no",
         ),
         ("far-flat", "FLAT", r"have truths of shape \(600,\); they are \(n, targets\), here \(600, 1\)$"),
+        ("far-wide", "WIDE", r"have records of another shape: x of \(1,\), not \(\)$"),
         ("far-narrow", "NARROW", "truths of y go from -2.* to 2.*, [0-9]+ of 600 beyond its -1 to 1$"),
     ],
 )
@@ -230,6 +235,14 @@ def test_a_row_or_examples_that_are_not_sound_train_nothing(name: str, value: st
     package.state({name: value})
     with pytest.raises(TocsinError, match=why):
         train.run(name, train.Options(epochs=1), silent)
+
+
+def test_a_truth_between_two_classes_trains_nothing() -> None:
+    row, variant = registry.find("radio-fr@sim")
+    made = row.variants[variant].make(4, 0, None)
+    sound.check_examples(row, made)
+    with pytest.raises(TocsinError, match=r"0\.5 is no number of a class$"):
+        sound.check_examples(row, replace(made, truth=np.array([0.0, 1.0, 0.5, 1.0])))
 
 
 def test_results_of_other_packages_lie_in_a_folder_of_their_own(

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from broker.core.errors import Stop, Wait
+from broker.core.errors import Stop, TocsinError, Wait
 from broker.core.kafka import client
 from broker.core.outcomes import Record
 from broker.core.schemas import fitting, latest
@@ -32,6 +32,7 @@ from broker.deliver.types import Aborted, Commit, Done, Hook, Idle, no_hook
 log = logging.getLogger(__name__)
 
 CALL_S = 5.0
+ASK_S = 2.0
 HUNG_S = 15.0
 PAUSE_S = 0.05
 _REFUSED = (
@@ -232,8 +233,8 @@ class KafkaSink:
         Kafka's own, KAFKA-20077).
         """
         try:
-            gone = missing(self._config, sorted(self._known))
-        except Wait:
+            gone = missing(self._config, sorted(self._known), timeout_s=ASK_S)
+        except TocsinError:  # it does not answer, or refuses us: the call itself says so in time
             return []
         self._known -= set(gone)
         return gone

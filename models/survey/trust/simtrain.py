@@ -38,7 +38,7 @@ def show(seed: int, data: Path | None) -> tuple[list[Finding], str]:
     findings += [_other_code(name, seed) for name in of_two_codes()]
     findings += _elsewhere(seed, data) if data is not None else []
     said = (
-        f"{len(named)} rows through the sidecar's step. Weights of one code's simulation, tried on another code's, "
+        f"{len(named)} weights through the sidecar's step. Weights of one code's simulation, tried on another code's, "
         "beside that code's own weights. Weights of a simulation, tried on given sets, beside a random forest that was "
         "trained on the same simulation."
     )
