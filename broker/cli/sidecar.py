@@ -139,12 +139,20 @@ def run(
 
 
 def _apart(names: tuple[str, ...], inputs: tuple[Path, ...]) -> tuple[tuple[str, ...], list[Path]]:
-    """Return rows and files: what the shell makes of ``--input *.fits`` are more words."""
-    more = [name for name in names if inputs and Path(name).exists()]
-    rows = tuple(dict.fromkeys(name for name in names if name not in more))
+    """Return rows, each once, and files: what the shell makes of ``--input *.fits`` are more words.
+
+    A word that names a row is that row: a file that is called so, as ``--out pz-mdn`` would be, is ``./pz-mdn``.
+    """
+    from broker.models.survey import registry
+
+    more = [name for name in names if inputs and not registry.has(name) and Path(name).exists()]
+    rows: dict[tuple[str, str], str] = {}
+    for name in (name for name in names if name not in more):
+        row, variant = registry.find(name)
+        rows.setdefault((row.id, variant), name)
     if not rows:
         raise click.UsageError("name a row; 'tocsin sidecar list' shows them")
-    return rows, [*inputs, *map(Path, more)]
+    return tuple(rows.values()), [*inputs, *map(Path, more)]
 
 
 def _pairs(columns: tuple[str, ...]) -> dict[str, str]:
