@@ -179,7 +179,7 @@ def _refused(product: Product, inputs: Sequence[Input]) -> str:
                 return str(NoAnswer.MISSING_INPUT)
         elif found.unit != wanted.unit:
             return str(NoAnswer.WRONG_UNIT)
-        elif not _fits(found.values.shape[1:], wanted.shape):
+        elif not has_shape(found.values.shape[1:], wanted.shape):
             return str(NoAnswer.WRONG_SHAPE)
         elif wanted.pixel_scale_arcsec and not _scaled(product.pixel_scale_arcsec / wanted.pixel_scale_arcsec):
             return str(NoAnswer.WRONG_SCALE)
@@ -191,7 +191,8 @@ def _scaled(ratio: float) -> bool:
     return isnan(ratio) or abs(ratio - 1.0) <= SCALE_WITHIN
 
 
-def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+def has_shape(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Return whether a record's array has a shape that is wanted, see `Input`."""
     if len(shape) != len(wanted):
         return False
     return all(s == w or (w == -1 and SMALLEST <= s <= LARGEST) for s, w in zip(shape, wanted, strict=True))
@@ -224,7 +225,7 @@ def _amid(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
 
 def _part(product: Product, wanted: Input) -> NDArray[Any] | None:
     found = product.arrays.get(wanted.name)
-    if found is None or found.unit != wanted.unit or not _fits(found.values.shape[1:], wanted.shape):
+    if found is None or found.unit != wanted.unit or not has_shape(found.values.shape[1:], wanted.shape):
         return None
     return found.values if found.values.dtype.kind == "f" else found.values.astype(np.float64)
 
