@@ -160,10 +160,14 @@ def _check_size(shape: tuple[int, ...]) -> None:
 
 
 def _without_blanks(planes: Planes) -> Planes:
-    """Return planes whose blank pixels are 0, as a map's mean is; where all are blank, nothing is changed."""
+    """Return planes whose blank pixels are 0, as a map's mean is; where all are blank, nothing is changed.
+
+    Where the others are all alike, they are as these: 0 would be a contrast that the plane does not have.
+    """
     blank = np.isnan(planes)
-    if not blank.all():
-        planes[blank] = 0.0
+    for plane, gone in zip(planes, blank, strict=True) if not blank.all() else ():
+        known = plane[~gone]
+        plane[gone] = known[0] if len(known) and (known == known[0]).all() else 0.0
     return planes
 
 

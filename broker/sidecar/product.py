@@ -126,6 +126,7 @@ class NoAnswer(StrEnum):
     WRONG_SHAPE = "wrong_shape"
     WRONG_SCALE = "wrong_scale"  # pixels of another size
     NOT_FINITE = "not_finite"  # a required value, or beyond 3e38
+    BLANK = "blank"  # an image without contrast, or with nothing that a row sees
     BAD_FIT = "bad_fit"  # the network gave a number that is not finite
     OTHER_KIND = "other_kind"  # the row reads another kind of product
 
@@ -166,6 +167,7 @@ def collect(products: Sequence[Product], inputs: Sequence[Input], at_least: int 
     for wanted in inputs:
         if wanted.required:
             reason[(reason == "") & ~_finite(columns[wanted.name])] = str(NoAnswer.NOT_FINITE)
+            reason[(reason == "") & _blank(products, wanted)] = str(NoAnswer.BLANK)
     reason[(reason == "") & (has.sum(axis=0) < at_least)] = str(NoAnswer.MISSING_INPUT)
     return Table(columns, [str(why) for why in reason])
 
@@ -228,6 +230,16 @@ def _part(product: Product, wanted: Input) -> NDArray[Any] | None:
     if found is None or found.unit != wanted.unit or not has_shape(found.values.shape[1:], wanted.shape):
         return None
     return found.values if found.values.dtype.kind == "f" else found.values.astype(np.float64)
+
+
+def _blank(products: Sequence[Product], wanted: Input) -> NDArray[np.bool_]:
+    """Tell for each record (N,) whether it is an image whose pixels are all alike, in every band.
+
+    Products are looked at one by one: amid zeros an image of ones would have a contrast.
+    """
+    parts = [(len(product), _part(product, wanted) if len(wanted.shape) == 3 else None) for product in products]
+    alike = [np.zeros(n, np.bool_) if x is None else (x == x[:, :, :1, :1]).all(axis=(1, 2, 3)) for n, x in parts]
+    return np.concatenate(alike) if alike else np.empty(0, np.bool_)
 
 
 def _finite(values: NDArray[Any]) -> NDArray[np.bool_]:

@@ -2,7 +2,8 @@
 
 A simulator's variant is judged with the weights that ship, on fresh examples of another seed; a real set by five folds,
 pooled out of fold: each fold is answered by networks that never saw it. A set that only judges is answered by the
-weights that ship of a variant.
+weights that ship of a variant. ``answered`` is the share of records that have an answer; all other figures, the
+baselines' too, are of these.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from broker.models.survey import registry
 from broker.models.survey.baselines import one_thread
-from broker.models.survey.judge import JUDGES
+from broker.models.survey.judge import JUDGES, take
 from broker.models.survey.progress import Show, silent
 from broker.models.survey.row import Columns, Examples, Floats, Row, Variant
 from broker.sidecar.answer import Answer, Output
@@ -167,6 +168,12 @@ def joined(answers: list[Answer]) -> Answer:
     return Answer(tuple(outputs), rank, [why for answer in answers for why in answer.reason])
 
 
+def _part(answer: Answer, rows: NDArray[np.bool_]) -> Answer:
+    """Return the answer to some of its records (n,)."""
+    outputs = tuple(take(output, rows) for output in answer.outputs)
+    return Answer(outputs, answer.out_of_domain[rows], [answer.reason[k] for k in np.flatnonzero(rows)])
+
+
 def _joined(outputs: list[Output]) -> Output:
     first = outputs[0]
     parts = {
@@ -193,10 +200,16 @@ def _seconds(call: Callable[[Columns], Any], columns: Columns) -> float:
 
 
 def _metrics(row: Row, run: Run) -> dict[str, Found]:
-    """Return each figure of the row, its 95 % interval, and the same figure of each baseline that has it."""
-    truth, extra, judge = run.examples.truth, run.examples.extra, JUDGES[row.judge]
-    figures = {who: judge(answer, truth, extra) for who, answer in run.answers.items()}
-    own = figures.pop("model")
+    """Return each figure of the row, its 95 % interval, and the same figure of each baseline that has it.
+
+    Baselines are judged on the records that the row answers: those that it declines are the hard ones.
+    """
+    judge, model = JUDGES[row.judge], run.answers["model"]
+    own = judge(model, run.examples.truth, run.examples.extra)
+    answered = np.array([why == "" for why in model.reason], dtype=np.bool_)
+    same = run.examples.take(answered)
+    others = {who: _part(answer, answered) for who, answer in run.answers.items() if who != "model"}
+    figures = {who: judge(answer, same.truth, same.extra) for who, answer in others.items()}
     return {
         name: {
             "unit": figure.unit,

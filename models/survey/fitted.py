@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from broker.models.survey import domain
 from broker.models.survey.row import Columns, Floats, Row
 from broker.sidecar.answer import Answer, Embedded, Output
-from broker.sidecar.product import Array, NoAnswer, Product, Table, collect
+from broker.sidecar.product import Array, Kind, NoAnswer, Product, Table, collect
 
 CHUNK, ELEMENTS = 4096, 2**20
 """Records, and numbers of theirs, per pass through a network: bounds memory whatever the batch."""
@@ -39,15 +39,19 @@ class Trunks:
     def embed(self, row: Row, table: Table) -> Embedded:
         """Return what the trunks make of a table of the row's inputs, `CHUNK` records at a time."""
         parts: list[list[Floats]] = [[] for _ in self.networks]
+        reason = list(table.reason)
         for start in range(0, max(len(table), 1), CHUNK):
             some = {name: column[start : start + CHUNK] for name, column in table.columns.items()}
             prepared = row.trunk.prepare(some, row.inputs)
+            if row.kind == Kind.CUTOUT:
+                for k in np.flatnonzero(empty(prepared)) + start:
+                    reason[k] = reason[k] or str(NoAnswer.BLANK)
             for own, network in zip(parts, self.networks, strict=True):
                 own.append(through(network, prepared))
         features = [np.concatenate(own) for own in parts]
         rank = domain.rank(self.domain, features[0]) if len(table) else np.empty(0)
-        answered = np.array(table.reason, dtype=object) == ""
-        return Embedded(features, np.where(answered, rank, np.nan), table.reason)
+        answered = np.array(reason, dtype=object) == ""
+        return Embedded(features, np.where(answered, rank, np.nan), reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,12 @@ def as_product(row: Row, columns: Columns) -> Product:
     arrays = {name: Array(units[name], np.asarray(x)) for name, x in columns.items() if name in units}
     n = len(next(iter(arrays.values())).values) if arrays else 0
     return Product("", row.kind, [""] * n, arrays)
+
+
+def empty(prepared: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Tell of which images, as a trunk sees them (n, ...), nothing is left: it is as if there were none."""
+    nothing: NDArray[np.bool_] = ~prepared.reshape(len(prepared), prod(prepared.shape[1:])).any(axis=1)
+    return nothing
 
 
 def through(network: nn.Module, prepared: NDArray[np.float32]) -> Floats:

@@ -110,14 +110,14 @@ def photo_z(answer: Answer, truth: NDArray[Any], extra: Columns) -> dict[str, Fi
     }
     if "faint" in extra:
         figures["faint sigma_nmad"] = figure(errors[extra["faint"][good]], sigma_nmad, "", "less")
-    return figures | _calibration(_take(output, good), z[good]) | _answered(good)
+    return figures | _calibration(take(output, good), z[good]) | _answered(good)
 
 
 def posteriors(answer: Answer, truth: NDArray[Any], extra: Columns) -> dict[str, Figure]:
     """Judge every output by itself, and joint samples together."""
     figures: dict[str, Figure] = {}
     good = np.all([np.isfinite(output.value) for output in answer.outputs], axis=0)
-    outputs = [_take(output, good) for output in answer.outputs]
+    outputs = [take(output, good) for output in answer.outputs]
     for output, true in zip(outputs, truth[good].T, strict=True):
         own = {"rmse": figure((output.value - true) ** 2, root_mean, output.unit, "less")}
         own |= {"bias": figure(output.value - true, mean, output.unit, "less")} | _calibration(output, true)
@@ -194,6 +194,12 @@ def uniform(ranks: Floats) -> Figure:
     return Figure(float(posterior.deviation(ranks)), "", "less", ranks, posterior.deviation, band)
 
 
+def take(output: Output, rows: NDArray[np.bool_]) -> Output:
+    """Return an output of some of its records."""
+    parts = {name: part if name == "grid" else part[rows] for name, part in output.parts.items()}
+    return replace(output, value=output.value[rows], sigma=output.sigma[rows], parts=parts)
+
+
 def _calibration(output: Output, truth: Floats) -> dict[str, Figure]:
     """Return the figures of a posterior; none of point estimates without uncertainty."""
     if not np.isfinite(output.sigma).all():
@@ -209,12 +215,6 @@ def _calibration(output: Output, truth: Floats) -> dict[str, Figure]:
 
 def _answered(good: NDArray[np.bool_]) -> dict[str, Figure]:
     return {"answered": figure(100.0 * good, mean, "%", "more")}
-
-
-def _take(output: Output, rows: NDArray[np.bool_]) -> Output:
-    """Return an output of some of its records."""
-    parts = {name: part if name == "grid" else part[rows] for name, part in output.parts.items()}
-    return replace(output, value=output.value[rows], sigma=output.sigma[rows], parts=parts)
 
 
 def mean(scores: Floats) -> Floats:

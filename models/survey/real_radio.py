@@ -39,8 +39,8 @@ _MOVES = (-1, 0, 1)  # pixels, on either axis
 def mirabest(n: int, seed: int, data: Path | None) -> Examples:
     """Return MiraBest (Porter & Scaife 2023): ``image`` (n, 1, 150, 150), 1.8 arcsec a pixel; truth 0 FR I, 1 FR II.
 
-    Its images are clipped at three times the noise and scaled to their brightest pixel. A few are blank: all they say
-    is how common the classes are.
+    Its images are clipped at three times the noise and scaled to their brightest pixel. A few are blank: no row
+    answers them, and none learns from them.
     """
     return Examples(*_read(data, "mirabest_150px.npz"), MIRABEST)
 

@@ -211,6 +211,11 @@ def test_images_that_no_row_takes_have_their_reason(tmp_path: Path) -> None:
     assert said(tmp_path / "2", write(tmp_path / "large.fits", pixels(side=513)))[1] == "wrong_shape"
     assert said(tmp_path / "3", write(tmp_path / "blank.fits", np.full((SIDE, SIDE), np.nan)))[1] == "not_finite"
     assert said(tmp_path / "4", write(tmp_path / "infinite.fits", pixels(np.inf)))[1] == "not_finite"
+    for number, (level, known) in enumerate([(0.0, 400), (7.0, 400), (7.0, 390), (7.0, 1)]):
+        alike = np.full(SIDE * SIDE, np.nan)
+        alike[:known] = level
+        path = write(tmp_path / f"alike{number}.fits", alike.reshape(SIDE, SIDE))
+        assert said(tmp_path / f"4{number}", path)[1] == "blank"
     adu, unit = header(BUNIT="adu"), (Input("image", "nJy", (1, -1, -1)),)
     assert said(tmp_path / "5", write(tmp_path / "adu.fits", None, adu), inputs=unit)[1] == "wrong_unit"
 
@@ -271,7 +276,7 @@ def test_what_is_damaged_is_a_dead_letter_that_names_the_file(tmp_path: Path) ->
 def test_what_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     folder, out, settings = tmp_path / "stamps", tmp_path / "out", Settings.model_validate({"batch": {"max_alerts": 3}})
     for number in range(10):
-        write(folder / f"{number}.fits", pixels(float(number)))
+        write(folder / f"{number}.fits", pixels(number + 0.5))
 
     def run(stops_at: str) -> Totals:
         return products.to_directory(["pixels"], [Pixels(stops_at=stops_at)], [folder], out, settings, Plan(), "avro")
@@ -280,7 +285,7 @@ def test_what_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
         run("7")
     assert list(colours(out)) == ["0", "1", "2", "3", "4", "5"]
     assert run("").received == 4
-    assert colours(out) == {str(number): float(number) for number in range(10)}
+    assert colours(out) == {str(number): number + 0.5 for number in range(10)}
     write(folder / "new.fits")
     assert run("").received == 1
 

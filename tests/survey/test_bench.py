@@ -58,6 +58,24 @@ def test_a_real_set_is_answered_out_of_fold(row: Row, monkeypatch: pytest.Monkey
     assert found["command"] == "tocsin bench survey line@real --seed 1"
 
 
+def test_baselines_are_judged_on_the_records_that_the_row_answers(
+    row: Row, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A tenth lacks the input, and lies where the mean does worst."""
+
+    def gaps(n: int, seed: int, data: Path | None) -> Examples:
+        made, lost = line(n, seed, data), np.arange(n) % 10 == 0
+        return replace(
+            made, columns={"x": np.where(lost, np.nan, made.columns["x"])}, truth=made.truth * ~lost[:, None]
+        )
+
+    row = replace(row, variants={"real": Variant(gaps, n=600, real=True)})
+    monkeypatch.setattr(registry, "row", lambda name: row)
+    found = bench.bench("line@real", tmp_path, seed=1)["metrics"]
+    assert (found["answered"]["model"], found["answered"]["baselines"]) == (90.0, {"mean": 100.0})
+    assert found["rmse"]["baselines"]["mean"] == pytest.approx(3.0 / np.sqrt(12.0), rel=0.05)
+
+
 def test_a_set_that_only_judges_is_answered_by_the_weights_that_ship(
     row: Row, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

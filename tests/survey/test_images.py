@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from broker.models.simulators import radio
-from broker.models.survey import morphometry, stamps
+from broker.models.survey import morphometry, serve, stamps
 from broker.models.survey.baselines import forest
 from broker.models.survey.radio import DATA
 from broker.models.survey.real_radio import LIKE, frdeep, likeness, mirabest
@@ -146,6 +146,31 @@ def test_a_hole_in_an_image_is_a_reason_and_not_a_guess() -> None:
     for shape in ((600, 8), (8, 7)):
         odd = Product("w", Kind.CUTOUT, ["a"], {"image": Array("", np.zeros((1, 1, *shape)))})
         assert collect([odd], (IMAGE,)).reason == ["wrong_shape"]
+
+
+@pytest.mark.parametrize("value", [0.0, 5.0, -1e30])
+def test_an_image_without_contrast_is_a_reason_and_not_a_guess(value: float) -> None:
+    alike, some = np.full((2, 1, 30, 30), value), images(3)
+    some[1, 0, 3, 3] += 1.0
+    products = [Product("p", Kind.CUTOUT, ["a"] * len(x), {"image": Array("", x)}) for x in (alike, some)]
+    assert collect(products, (IMAGE,)).reason == ["blank"] * 2 + [""] * 3
+    bands = np.stack([np.zeros((12, 12)), np.ones((12, 12))])[None]
+    two = Input("image", shape=(2, -1, -1))
+    for seen, why in ((bands, "blank"), (bands + np.arange(12.0), "")):
+        assert collect([Product("p", Kind.CUTOUT, ["a"], {"image": Array("", seen)})], (two,)).reason == [why]
+    mask = replace(IMAGE, required=False)
+    assert collect(products, (mask,)).reason == [""] * 5
+
+
+def test_where_the_trunk_sees_nothing_there_is_no_answer() -> None:
+    """A source in a corner, which is cut off, and one that is a hole."""
+    corner, hole, source = np.zeros((3, 1, 1, 150, 150))
+    corner[..., 2, 3], hole[..., 75, 75], source[..., 75, 75] = 1.0, -1.0, 1.0
+    made = [Product("p", Kind.CUTOUT, ["a"], {"image": Array("", x)}) for x in (corner, hole, source)]
+    served = serve.load("radio-fr@mirabest")
+    answer = served.answer(served.embed(made))
+    assert answer.reason == ["blank", "blank", ""]
+    assert np.isnan(answer.out_of_domain).tolist() == np.isnan(answer.outputs[0].value).tolist() == [True, True, False]
 
 
 def test_images_of_another_pixel_scale_get_no_answer() -> None:

@@ -293,6 +293,17 @@ def test_another_kind_of_product_is_refused(name: str) -> None:
     _assert_silent(answer)
 
 
+@pytest.mark.parametrize("name", [name for name in MODELS if registry.find(name)[0].kind == Kind.CUTOUT])
+def test_an_image_with_nothing_to_see_is_not_answered(name: str) -> None:
+    row, made = row_of(name), columns(row_of(name))
+    for level in (0.0, 7.0):
+        alike: Change = {one.name: Array(one.unit, np.full_like(made[one.name], level)) for one in row.inputs}
+        flat, right = ask_each(name, [product(row, alike), product(row)])
+        assert flat.reason == ["blank"] * N
+        _assert_silent(flat)
+        assert_same(right, ask(name, product(row)))
+
+
 @every_model
 def test_absurd_numbers_end_in_an_answer_or_a_reason(name: str) -> None:
     row, made = row_of(name), columns(row_of(name))
