@@ -133,9 +133,8 @@ def packets(found: Matched, plan: Plan, skip: Callable[[str, int], bool]) -> Ite
         Asked with (path, number); True: the block is done, and left out.
     """
     numbers = list(dict.fromkeys(column for _, column, _ in found.columns))
-    texts = [found.record_id] if found.record_id else []
-    name = str(found.path)
-    for number, rows in enumerate(_blocks(tables.chunks(found.path, found.form, numbers, texts), plan.block)):
+    chunks, name = tables.chunks(found.path, found.form, numbers, found.record_id), str(found.path)
+    for number, rows in enumerate(_blocks(chunks, plan.block)):
         if not skip(name, number):
             yield FilePacket(name, number, product_message(_product(found, plan, number, rows)))
 
@@ -146,7 +145,7 @@ def count(path: Path, plan: Plan) -> int:
     rows = tables.count(path, form)
     if rows is None:
         first = next(iter(tables.columns(path, form)))
-        rows = sum(len(chunk[first]) for chunk in tables.chunks(path, form, (), (first,)))
+        rows = sum(map(_length, tables.chunks(path, form, (), first)))
     return -(-rows // plan.block)
 
 
@@ -243,7 +242,7 @@ def _length(chunk: tables.Chunk) -> int:
 
 def _product(found: Matched, plan: Plan, number: int, rows: tables.Chunk) -> Product:
     first = number * plan.block
-    ids = rows[found.record_id].tolist() if found.record_id else [str(n) for n in range(first, first + _length(rows))]
+    ids = rows[tables.IDS].tolist() if found.record_id else [str(n) for n in range(first, first + _length(rows))]
     if len(longest := max(ids, key=len)) > ID_LENGTH:  # one would make a dead letter of the block
         told = f"the id {longest[:SHOWN]!r}... has more than {ID_LENGTH} characters"
         raise TocsinError(f"{found.path}: {told}: take another column with --id")

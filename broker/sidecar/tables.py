@@ -21,6 +21,8 @@ from broker.core.errors import TocsinError
 
 Form = Literal["parquet", "fits", "text", "packets"]
 Chunk = dict[str, NDArray[Any]]
+IDS = ""
+"""Where a chunk has its ids, as no column of numbers is called: their own may be one of these, too."""
 ROWS = 32_768
 _NOTHING = "neither FITS, Parquet, Avro nor a text table"
 _GZIP = b"\x1f\x8b"
@@ -73,8 +75,8 @@ def count(path: Path, form: Form) -> int | None:
     return None
 
 
-def chunks(path: Path, form: Form, numbers: Sequence[str], texts: Sequence[str] = ()) -> Iterator[Chunk]:
-    """Yield the columns ``numbers`` (float32 or float64, NaN for nothing) and ``texts``, in the file's order.
+def chunks(path: Path, form: Form, numbers: Sequence[str], ids: str | None = None) -> Iterator[Chunk]:
+    """Yield the columns ``numbers`` (float32 or float64, NaN for nothing) and the texts of ``ids``, in the file's order.
 
     Raises
     ------
@@ -82,7 +84,7 @@ def chunks(path: Path, form: Form, numbers: Sequence[str], texts: Sequence[str] 
         The file is damaged, or a column holds something else.
     """
     read = {"parquet": _parquet_chunks, "fits": _fits_chunks, "text": _text_chunks}[form]
-    yield from read(path, numbers, texts)
+    yield from read(path, numbers, ids)
 
 
 def _head(path: Path) -> bytes:
@@ -117,20 +119,25 @@ def _parquet(path: Path) -> Any:
         raise TocsinError(f"cannot read {path} as Parquet: {error}") from error
 
 
-def _parquet_chunks(path: Path, numbers: Sequence[str], texts: Sequence[str]) -> Iterator[Chunk]:
+def _parquet_chunks(path: Path, numbers: Sequence[str], ids: str | None) -> Iterator[Chunk]:
     import pyarrow as pa
 
     try:
-        for batch in _parquet(path).iter_batches(ROWS, columns=[*numbers, *texts]):
-            yield _of_arrow(path, batch, numbers, texts)
+        for batch in _parquet(path).iter_batches(ROWS, columns=_each(numbers, ids)):
+            yield _of_arrow(path, batch, numbers, ids)
     except (pa.ArrowException, OSError) as error:
         raise TocsinError(f"cannot read {path} as Parquet: {error}") from error
 
 
-def _of_arrow(path: Path, batch: Any, numbers: Sequence[str], texts: Sequence[str]) -> Chunk:
+def _each(numbers: Sequence[str], ids: str | None) -> list[str]:
+    """Return the columns that are read, none twice."""
+    return list(dict.fromkeys([*numbers, *([] if ids is None else [ids])]))
+
+
+def _of_arrow(path: Path, batch: Any, numbers: Sequence[str], ids: str | None) -> Chunk:
     found: Chunk = {name: _floats(path, name, batch.column(name)) for name in numbers}
-    for name in texts:
-        found[name] = np.array(["" if v is None else str(v) for v in batch.column(name).to_pylist()], object)
+    if ids is not None:
+        found[IDS] = np.array(["" if v is None else str(v) for v in batch.column(ids).to_pylist()], object)
     return found
 
 
@@ -165,12 +172,13 @@ def _fits(path: Path) -> Iterator[Any]:
         raise TocsinError(f"cannot read {path} as FITS: {error}") from error
 
 
-def _fits_chunks(path: Path, numbers: Sequence[str], texts: Sequence[str]) -> Iterator[Chunk]:
+def _fits_chunks(path: Path, numbers: Sequence[str], ids: str | None) -> Iterator[Chunk]:
     with _fits(path) as table:
         for begin in range(0, len(table.data), ROWS):
             part = table.data[begin : begin + ROWS]
             found: Chunk = {name: _of_fits(path, table.columns[name], part[name]) for name in numbers}
-            found |= {name: np.array([str(v).strip() for v in part[name].tolist()], object) for name in texts}
+            if ids is not None:
+                found[IDS] = np.array([str(v).strip() for v in part[ids].tolist()], object)
             yield found
 
 
@@ -205,12 +213,12 @@ def _header(path: Path) -> tuple[list[str], int, str]:
     raise TocsinError(f"{path} is {_NOTHING}: no line names columns, separated by commas or tabs")
 
 
-def _text_chunks(path: Path, numbers: Sequence[str], texts: Sequence[str]) -> Iterator[Chunk]:
+def _text_chunks(path: Path, numbers: Sequence[str], ids: str | None) -> Iterator[Chunk]:
     import pyarrow as pa
     from pyarrow import csv as arrow
 
     names, lines, separator = _header(path)
-    kinds = {**dict.fromkeys(numbers, pa.float64()), **dict.fromkeys(texts, pa.string())}
+    kinds = {**dict.fromkeys(numbers, pa.float64()), **({} if ids is None else {ids: pa.string()})}
     packed = "gzip" if _head(path)[:2] == _GZIP else None  # whatever the file is called
     try:
         with arrow.open_csv(
@@ -218,14 +226,27 @@ def _text_chunks(path: Path, numbers: Sequence[str], texts: Sequence[str]) -> It
             read_options=arrow.ReadOptions(column_names=names, skip_rows=lines),
             parse_options=arrow.ParseOptions(delimiter=separator),
             convert_options=arrow.ConvertOptions(
-                column_types=kinds, include_columns=[*numbers, *texts], null_values=_EMPTY, strings_can_be_null=False
+                column_types=kinds, include_columns=_each(numbers, ids), null_values=_EMPTY, strings_can_be_null=False
             ),
         ) as reader:
             for batch in reader:
-                yield _of_arrow(path, batch, numbers, texts)
+                yield _of_text(path, batch, numbers, ids)
     except (pa.ArrowException, OSError) as error:
         told = _no_number(path, [name for name in names if name in numbers]) or str(error)
         raise TocsinError(f"cannot read {path} as a text table: {told}") from error
+
+
+def _of_text(path: Path, batch: Any, numbers: Sequence[str], ids: str | None) -> Chunk:
+    """Return a stretch of a text table; ids that are numbers, too, were read as they are written."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = _of_arrow(path, batch, [name for name in numbers if name != ids], ids)
+    if ids in numbers:
+        texts = batch.column(ids)
+        known = pc.if_else(pc.is_in(texts, pa.array(_EMPTY)), None, texts)
+        found[ids] = _floats(path, ids, known.cast(pa.float64()))
+    return found
 
 
 def _no_number(path: Path, wanted: Sequence[str]) -> str:

@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 from astropy.table import Table
@@ -139,3 +141,36 @@ def test_units_of_logarithms_are_those_of_astropy(tmp_path: Path) -> None:
         found[1].header["TUNIT1"] = "dex(solMass)"
     inputs = (Input("m", "log10(solMass)"),)
     assert catalogue.match(tmp_path / "c.fits", [Reader(inputs=inputs)], Plan()).columns == [(inputs[0], "m", 1.0)]
+
+
+def numbered(path: Path, form: str) -> None:
+    """Write a catalogue whose ids are numbers that a row reads; one is nothing, one has more digits than a double."""
+    numbers = [2**53 + 1, 7, -1]
+    if form == "csv":
+        path.write_text("first,n\n" + "".join(f"x,{'' if one < 0 else one}\n" for one in numbers))
+    elif form == "parquet":
+        pq.write_table(pa.table({"n": [None if one < 0 else one for one in numbers]}), path)
+    else:
+        fits.BinTableHDU.from_columns([fits.Column("n", "K", null=-1, array=np.array(numbers))]).writeto(path)
+
+
+@pytest.mark.parametrize(("form", "nothing"), [("csv", ""), ("parquet", ""), ("fits", "-1")])
+def test_a_column_of_ids_may_be_one_that_is_read(form: str, nothing: str, tmp_path: Path) -> None:
+    numbered(tmp_path / "c", form)
+    plan, inputs = Plan(record_id="n", block=2), (Input("n", required=False),)
+    found = catalogue.match(tmp_path / "c", [Reader(inputs=inputs)], plan)
+    made = [product(packet.value, Fetch()) for packet in catalogue.packets(found, plan, lambda path, number: False)]
+    assert [name for one in made for name in one.records] == [str(2**53 + 1), "7", nothing]
+    values = np.concatenate([one.arrays["n"].values for one in made])
+    assert np.array_equal(values, [2**53, 7, np.nan], equal_nan=True)
+
+
+def test_a_text_table_whose_first_column_has_no_name_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text(",mag_g\n0,20\n1,21\n")
+    assert catalogue.count(tmp_path / "c.csv", Plan(block=1)) == 2
+
+
+def test_a_number_that_is_none_is_told_in_a_column_of_ids_too(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("x,n\n1,5\n2,oops\n")
+    with pytest.raises(TocsinError, match="row 2 has 'oops' as n"):
+        answer(tmp_path / "out", tmp_path / "c.csv", model=Reader(inputs=(Input("n"),)), record_id="n")
