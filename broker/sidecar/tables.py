@@ -242,7 +242,7 @@ def _of_text(path: Path, batch: Any, numbers: Sequence[str], ids: str | None) ->
     import pyarrow.compute as pc
 
     found = _of_arrow(path, batch, [name for name in numbers if name != ids], ids)
-    if ids in numbers:
+    if ids is not None and ids in numbers:
         texts = batch.column(ids)
         known = pc.if_else(pc.is_in(texts, pa.array(_EMPTY)), None, texts)
         found[ids] = _floats(path, ids, known.cast(pa.float64()))
