@@ -102,8 +102,8 @@ def as_product(row: Row, columns: Columns) -> Product:
 
 def empty(prepared: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Tell of which images, as a trunk sees them (n, ...), nothing is left: it is as if there were none."""
-    nothing: NDArray[np.bool_] = ~prepared.reshape(len(prepared), prod(prepared.shape[1:])).any(axis=1)
-    return nothing
+    dark: NDArray[np.bool_] = (prepared == 0.0).reshape(len(prepared), prod(prepared.shape[1:])).all(axis=1)
+    return dark
 
 
 def through(network: nn.Module, prepared: NDArray[np.float32]) -> Floats:

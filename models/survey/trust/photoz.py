@@ -85,6 +85,7 @@ def _lines(group: list[tuple[Row, str]], seed: int, data: Path | None) -> list[L
     else:
         seen = variant.make(variant.n, cards.read(row, name).training.seed, None)
         unseen = bench.fresh(row, name, seed)
+    unseen = _answered(row, unseen)
     title = name if variant.real or len(group) > 1 else f"{name} of {row.id}"
     methods = {r.id: partial(_network, r, name, seen, seed) for r, _ in group}
     return [
@@ -92,6 +93,13 @@ def _lines(group: list[tuple[Row, str]], seed: int, data: Path | None) -> list[L
         | {"model": method in registry.places(), "whole": len(seen) + len(unseen) if variant.real else 0}
         for method, make in (methods | _classical(row, seen, seed)).items()
     ]
+
+
+def _answered(row: Row, examples: Examples) -> Examples:
+    """Return the examples that have what the row requires: all methods are judged on these."""
+    from broker.models.survey.fitted import read  # torch, which rows are stated without
+
+    return examples.take(np.array([why == "" for why in read(row, examples.columns).reason]))
 
 
 def _network(row: Row, variant: str, seen: Examples, seed: int) -> Callable[[Columns], Output]:
