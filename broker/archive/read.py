@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from broker.archive import tarball
-from broker.core.batch import FilePacket
+from broker.core.batch import FILE_PACKET_BYTES, FilePacket
 from broker.core.errors import TocsinError
 from broker.decode import containers
 
-PACKET_LIMIT = 32_000_000
+PACKET_LIMIT = FILE_PACKET_BYTES
 _MAGIC = b"Obj\x01"
 _SYNC = 16
 _ONE = 2  # the number 1 as Avro writes it: a block with one record is a packet when the header stands before it
@@ -57,8 +57,11 @@ def packets(paths: Sequence[Path], *, skip: Skip | None = None, limit: int = PAC
     for path in files(paths):
         name = str(path)
         wanted = _wanted(name, skip)
-        for record, value in _packets_of(path, limit, wanted):
-            yield FilePacket(name, record, value)
+        if _is_tar(path):
+            members = tarball.members(path, limit, wanted)
+            yield from (FilePacket(name, number, value, member=member) for number, member, value in members)
+        else:
+            yield from (FilePacket(name, record, value) for record, value in _packets_of(path, limit, wanted))
 
 
 def files(paths: Sequence[Path]) -> Iterator[Path]:
@@ -99,9 +102,6 @@ def estimate(paths: Sequence[Path]) -> int:
 
 
 def _packets_of(path: Path, limit: int, wanted: Callable[[int], bool]) -> Iterator[tuple[int, bytes]]:
-    if _is_tar(path):
-        yield from tarball.members(path, limit, wanted)
-        return
     try:
         with path.open("rb") as file:
             for record, value in enumerate(_split(file, limit)):

@@ -49,8 +49,8 @@ def looks_like_tar(path: Path, head: bytes) -> bool:
     return head[257:262] == b"ustar"
 
 
-def members(path: Path, limit: int, wanted: Callable[[int], bool]) -> Iterator[tuple[int, bytes]]:
-    """Yield (number, bytes) of each regular file in the archive, in its order.
+def members(path: Path, limit: int, wanted: Callable[[int], bool]) -> Iterator[tuple[int, str, bytes]]:
+    """Yield (number, name, bytes) of each regular file in the archive, in its order.
 
     Parameters
     ----------
@@ -66,13 +66,14 @@ def members(path: Path, limit: int, wanted: Callable[[int], bool]) -> Iterator[t
     """
     with opened(path) as stream:
         number = 0
-        while (size := _next_file(stream)) is not None:
+        while (found := _next_file(stream)) is not None:
+            name, size = found
             asked = wanted(number)
             kept = min(size, limit + 1) if asked else 0
             value = _exactly(stream, kept)
             _pass_over(stream, _padded(size) - kept)
             if asked:
-                yield number, value
+                yield number, name, value
             number += 1
         while stream.read(_CHUNK):  # to the end: a bad checksum of the compressed stream shows only there
             pass
@@ -96,9 +97,9 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         raise TocsinError(f"cannot read the archive {path}: {error.strerror or error}") from error
 
 
-def _next_file(stream: BinaryIO) -> int | None:
-    """Return the size of the next regular file, whose bytes follow in ``stream``; None at the end of the archive."""
-    extended_size: int | None = None
+def _next_file(stream: BinaryIO) -> tuple[str, int] | None:
+    """Return name and size of the next regular file, whose bytes follow in ``stream``; None at the archive's end."""
+    extended: dict[str, str] = {}
     while True:
         header = stream.read(BLOCK)
         if not header and isinstance(stream, gzip.GzipFile):
@@ -112,25 +113,32 @@ def _next_file(stream: BinaryIO) -> int | None:
                 raise tarfile.ReadError(f"an extended header of {info.size} bytes")
             extra = _exactly(stream, info.size)
             _pass_over(stream, _padded(info.size) - info.size)
-            extended_size = _pax_size(extra) if info.type == tarfile.XHDTYPE else extended_size
+            extended |= _extended(info.type, extra)
             continue
-        size = info.size if extended_size is None else extended_size
+        size = int(extended["size"]) if extended.get("size", "").isdecimal() else info.size
         if size < 0 or info.issparse():
             raise tarfile.ReadError("a sparse file or a negative size")
         if info.isreg():
-            return size
-        extended_size = None
+            return _text(extended.get("path", info.name)), size
+        extended = {}
         # a link's size is that of its target, without bytes here; directories and devices have none
         if info.type not in (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE):
             _pass_over(stream, _padded(size))
 
 
-def _pax_size(records: bytes) -> int | None:
-    for record in records.split(b"\n"):
-        _, _, pair = record.partition(b" ")
-        if pair.startswith(b"size=") and pair[5:].isdigit():
-            return int(pair[5:])
-    return None
+def _extended(kind: bytes, extra: bytes) -> dict[str, str]:
+    """Return what an extended header says of the next member: of it ``path`` and ``size`` are read."""
+    if kind == tarfile.GNUTYPE_LONGNAME:
+        return {"path": extra.rstrip(b"\0").decode(errors="replace")}
+    if kind != tarfile.XHDTYPE:
+        return {}
+    pairs = [record.partition(b" ")[2].decode(errors="replace").partition("=") for record in extra.split(b"\n")]
+    return {key: value for key, _, value in pairs}
+
+
+def _text(name: str) -> str:
+    """Return a name that UTF-8 can write."""
+    return name.encode(errors="replace").decode()
 
 
 def _padded(size: int) -> int:

@@ -6,13 +6,15 @@ All are frozen: a stage makes a new value, it never edits its input.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+FILE_PACKET_BYTES = 32_000_000
+"""Of a larger packet in a file so many are read, and one more: whoever reads it says that it is too large."""
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -39,6 +41,8 @@ class PacketBatch:
         The source's own time stamp, Unix ms UTC; -1 where it has none.
     ingest_ms : int
         When the batch was read, Unix ms UTC.
+    members : list of str, (A,)
+        Of tarballs, the names of the members that they are, '' of others; empty where none is such.
     """
 
     values: list[bytes]
@@ -47,9 +51,15 @@ class PacketBatch:
     offsets: Ints
     timestamps_ms: Ints
     ingest_ms: int
+    members: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def name(self, row: int) -> str:
+        """Return what a packet of a file is called: the file, and behind it the member of a tarball; else the topic."""
+        member = self.members[row] if self.members else ""
+        return f"{self.topics[row]}/{member}" if member else self.topics[row]
 
     def part(self, begin: int, end: int) -> Self:
         """Return the packets of rows ``begin`` to ``end``, that one not included."""
@@ -74,6 +84,8 @@ class FilePacket:
         Of the topic; 0 for files.
     timestamp_ms : int
         The source's own time stamp, Unix ms UTC; -1 where it has none.
+    member : str
+        Name of a member of a tarball, '' of other packets.
     """
 
     path: str
@@ -81,6 +93,7 @@ class FilePacket:
     value: bytes
     partition: int = 0
     timestamp_ms: int = -1
+    member: str = ""
 
 
 @dataclass(frozen=True, slots=True)

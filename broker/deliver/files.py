@@ -157,6 +157,7 @@ def batch_of(packets: list[FilePacket], ingest_ms: int) -> PacketBatch:
         offsets=np.array([packet.record for packet in packets], np.int64),
         timestamps_ms=np.array([packet.timestamp_ms for packet in packets], np.int64),
         ingest_ms=ingest_ms,
+        members=[packet.member for packet in packets],
     )
 
 

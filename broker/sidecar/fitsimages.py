@@ -1,6 +1,7 @@
 """FITS images to products: one file, one product of the kind cutout. p = planes.
 
-Nothing that a file says is believed: what it unpacks to and the size of its image are checked before they are made.
+Nothing that a file says is believed: what it and its tiles unpack to and the size of its image are checked before they
+are made.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from broker.core.batch import FILE_PACKET_BYTES
 from broker.core.reasons import Dead
 from broker.decode import zipped
 from broker.decode.limits import Limits, Reject
-from broker.sidecar import units
+from broker.sidecar import tiles, units
 from broker.sidecar.answer import Model
 from broker.sidecar.product import ID_LENGTH, NAME_LENGTH, PRODUCT_BYTES, SCALE_WITHIN, Array, Input, Kind, Product
 
@@ -33,8 +35,9 @@ UNITS = 16
 PIXEL_BYTES = 8
 _SUFFIX = re.compile(r"\.(fits|fit|fts|fits\.fz)(\.gz)?$", re.IGNORECASE)
 _SKY = re.compile(r"\s*(RA|DEC|.LON|.LAT)\b|\s*$", re.IGNORECASE)
-_ENDLESS = re.compile(rb"\b(NAXIS|TFIELDS) *= *[+]?0*[1-9]\d{3}", re.IGNORECASE)
+_ENDLESS = re.compile(rb"(Z?NAXIS|TFIELDS) *= *[+]?0*[1-9]\d{3}", re.IGNORECASE)
 """The standard allows 999; astropy would count to a thousand million."""
+_CARD = 80
 _AVRO = (b"\0", b"Obj\x01")
 _ARCSEC = 3600.0
 _MATRIX = ("1_1", "1_2", "2_1", "2_2")
@@ -71,7 +74,7 @@ class Images:
         return _begins(packet) or (is_named(path) and not packet.startswith(_AVRO))
 
     def product(self, path: str, packet: bytes) -> Product:
-        """Return the product in a FITS file; its record is called as the file without its suffix.
+        """Return the product in a FITS file; its record is called as the file, or tarball's member, without its suffix.
 
         Raises
         ------
@@ -80,6 +83,8 @@ class Images:
         """
         name = Path(path).name
         try:
+            if len(packet) > FILE_PACKET_BYTES:
+                raise Reject(Dead.BOUND_EXCEEDED, f"the file has more than {FILE_PACKET_BYTES // 10**6} MB")
             header, planes = _image(packet)
             arrays = {
                 wanted.name: _array(wanted, part, header.get("BUNIT")) for wanted, part in self._given(planes).items()
@@ -119,7 +124,7 @@ def _begins(packet: bytes) -> bool:
 
 
 def _image(packet: bytes) -> tuple[Header, Planes]:
-    """Return the header's `_KEYS` and the pixels of a file's first image; axes of one element are nothing to it."""
+    """Return the header's `_KEYS` and the pixels of a file's first image, of which leading axes of 1 are nothing."""
     from astropy.io import fits
 
     if not packet:
@@ -127,16 +132,19 @@ def _image(packet: bytes) -> tuple[Header, Planes]:
     data = zipped.unpack(packet, LIMITS)
     if not data.startswith(MAGIC):
         raise Reject(Dead.BAD_MAGIC, "this is no FITS file")
-    if _ENDLESS.search(data):
+    if is_endless(data):
         raise Reject(Dead.BOUND_EXCEEDED, "a header has more than 999 axes or columns")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what a file says wrongly; where that matters, it is an error
             with fits.open(io.BytesIO(data), lazy_load_hdus=True) as found:
-                unit = next((one for one in islice(found, UNITS) if is_image(one)), None)
+                images = ((number, one) for number, one in enumerate(islice(found, UNITS)) if is_image(one))
+                number, unit = next(images, (0, None))
                 if unit is None:
-                    raise Reject(Dead.BAD_ARRAY, "the file holds no image")
+                    raise Reject(Dead.BAD_ARRAY, f"the file holds no image in its first {UNITS} units")
                 _check_size(unit.shape)
+                if isinstance(unit, fits.CompImageHDU):
+                    tiles.check(data, number)
                 pixels = np.array(unit.data, np.float64)
                 header = {key: unit.header[key] for key in _KEYS if key in unit.header}
                 return header, _without_blanks(pixels.reshape(-1, *pixels.shape[-2:]))
@@ -144,6 +152,11 @@ def _image(packet: bytes) -> tuple[Header, Planes]:
         raise
     except Exception as error:  # damaged headers make it fail in many ways
         raise Reject(Dead.MALFORMED, f"the FITS file is damaged: {error or repr(error)}") from error
+
+
+def is_endless(data: bytes) -> bool:
+    """Tell whether a header in a file has more axes or columns than astropy should count."""
+    return any(found.start() % _CARD == 0 for found in _ENDLESS.finditer(data))
 
 
 def is_image(unit: Any) -> bool:

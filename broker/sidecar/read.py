@@ -69,8 +69,8 @@ def products(
     size = 0
     for row, packet in enumerate(batch.values):
         try:
-            if images is not None and images.are_in(batch.topics[row], packet):
-                made = found[row] = images.product(batch.topics[row], packet)
+            if images is not None and images.are_in(batch.name(row), packet):
+                made = found[row] = images.product(batch.name(row), packet)
             else:
                 made = found[row] = product(packet, fetch, ids)
             size += sum(array.values.nbytes for array in made.arrays.values()) + RECORD_BYTES * len(made)
