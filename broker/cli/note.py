@@ -1,7 +1,7 @@
 """The note in a directory of a sidecar's results: which rows made them, how catalogues were cut, what these were.
 
 A block of a catalogue is known by its number. In a catalogue that grew or changed, the same number is other rows, so it
-is refused; one that was only copied or touched is the same one.
+is refused, as an image is that is another one; a file that was only copied or touched is the same one.
 """
 
 from __future__ import annotations
@@ -32,11 +32,17 @@ class Stamp(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What is noted of a directory: the rows, the plan, and the stamps of the catalogues by path."""
+    """What is noted of a directory: the rows, the plan, stamps of catalogues and images by path, what was left out."""
 
     rows: list[str]
     plan: Plan
     catalogues: dict[str, Stamp] = field(default_factory=dict)
+    images: dict[str, Stamp] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+
+    def stamp(self, path: Path) -> Stamp | None:
+        """Return what a file was known by; None where it was not."""
+        return self.catalogues.get(str(path)) or self.images.get(str(path))
 
     def check(self, path: Path, directory: Path) -> Stamp:
         """Return the stamp of a file that is what was noted, or of which nothing was.
@@ -46,13 +52,13 @@ class Note:
         TocsinError
             It is another one.
         """
-        old, now = self.catalogues.get(str(path)), path.stat()
+        old, now = self.stamp(path), path.stat()
         if old and (old.size, old.mtime_ns) == (now.st_size, now.st_mtime_ns):
             return old
         new = _stamp(path)
         if old and (old.size, old.crc) != (new.size, new.crc):
             how = f"it had {old.size:,} bytes and has {new.size:,}" if old.size != new.size else "its bytes are others"
-            told = f"{path} is not the catalogue that {directory} was made of: {how}"
+            told = f"{path} is not the file that {directory} was made of: {how}"
             raise TocsinError(f"{told}; take another --out for what it is now")
         return new
 
@@ -71,13 +77,23 @@ def read(directory: Path) -> Note | None:
     try:
         found = json.loads(path.read_text())
         plan = Plan(**{**found["plan"], "missing": tuple(found["plan"]["missing"])})
-        return Note(list(found["rows"]), plan, {name: Stamp(*stamp) for name, stamp in found["catalogues"].items()})
+        catalogues, images = (
+            {name: Stamp(*stamp) for name, stamp in found.get(what, {}).items()} for what in ("catalogues", "images")
+        )
+        return Note(list(found["rows"]), plan, catalogues, images, tuple(found.get("left_out", [])))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         told = f"{path} is damaged ({error!r})"
         raise TocsinError(f"{told}: remove it, and run the command that made {directory} again") from error
 
 
-def write(directory: Path, names: Sequence[str], plan: Plan, catalogues: Iterable[Path]) -> None:
+def write(
+    directory: Path,
+    names: Sequence[str],
+    plan: Plan,
+    catalogues: Iterable[Path],
+    images: Iterable[Path] = (),
+    left_out: Iterable[Path] = (),
+) -> None:
     """Write down which rows answer what and how; refuse a directory where that is otherwise.
 
     Raises
@@ -86,11 +102,17 @@ def write(directory: Path, names: Sequence[str], plan: Plan, catalogues: Iterabl
     """
     old, mine = read(directory) or Note(list(names), plan), Note(list(names), plan)
     _check_same(directory, _options(old), _options(mine))
-    answered = _answered(directory)
-    for path in catalogues:
-        known = old if str(path) in answered else mine  # one of which nothing is answered yet may be mended
-        mine.catalogues[str(path)] = known.check(path, directory)
-    whole = dataclasses.replace(mine, catalogues={**old.catalogues, **mine.catalogues})
+    answered = answered_in(directory)
+    for paths, stamps in ((catalogues, mine.catalogues), (images, mine.images)):
+        for path in paths:
+            known = old if str(path) in answered else mine  # one of which nothing is answered yet may be mended
+            stamps[str(path)] = known.check(path, directory)
+    whole = dataclasses.replace(
+        mine,
+        catalogues={**old.catalogues, **mine.catalogues},
+        images={**old.images, **mine.images},
+        left_out=tuple(sorted({*old.left_out, *map(str, left_out)} - mine.catalogues.keys() - mine.images.keys())),
+    )
     make(directory)
     write_note(directory / NOTE, json.dumps(dataclasses.asdict(whole)) + "\n")
 
@@ -119,7 +141,7 @@ def _said(option: str, values: list[str]) -> str:
     return " ".join(f"{option} {value}".strip() for value in values) or f"no {option}"
 
 
-def _answered(directory: Path) -> set[str]:
+def answered_in(directory: Path) -> set[str]:
     """Return the files of which a directory has results."""
     from broker.deliver.files import read_manifest
 

@@ -119,23 +119,23 @@ def to_directory(
     Raises
     ------
     TocsinError
-        A catalogue lacks what the rows read, or is another one than before, or damaged; no row reads what there is; or
-        the directory holds something else.
+        A catalogue lacks what the rows read, or is damaged; a catalogue or an image is another one than before; no row
+        reads what there is; or the directory holds something else.
     """
     from broker.deliver.files import FileSink, FileSource
     from broker.deliver.notes import FileNotes
 
-    inputs = Inputs.of(paths, models, plan)
+    inputs = Inputs.of(paths, models, plan, directory)
     for line in inputs.told():
         click.echo(line, err=True)
-    note.write(directory, names, plan, inputs.catalogues)
+    note.write(directory, names, plan, inputs.catalogues, inputs.images, inputs.left_out)
     note_inputs(directory, [str(path.absolute()) for path in paths])
     where = topics(names, settings)
     made = flat(models, settings) if form == "parquet" else None
     sink = FileSink(directory, primary=frozenset({where.results}), parquet=made, schema="result")
     began, metrics, notes = time.monotonic(), Recorded(), FileNotes(directory / IN_FLIGHT)
     totals = _deliver(FileSource(inputs.packets), sink, models, inputs, settings, metrics, where, notes)
-    click.echo(_told(totals, metrics, _called(inputs.catalogues), time.monotonic() - began))
+    click.echo(_told(totals, metrics, _called(inputs.catalogues, inputs.files), time.monotonic() - began))
     for line in _unread(models, metrics, totals):
         click.echo(line, err=True)
     return totals
@@ -159,7 +159,7 @@ def _deliver(
     most = min(max(1, BATCH_ROWS // inputs.plan.block), settings.batch.max_alerts)
     of_blocks = Bounds(max_alerts=most, max_bytes=BATCH_BYTES, max_wait_s=5.0)
     made, primary = step(models, settings, metrics, where, files=True), frozenset({where.results})
-    what = _called(inputs.catalogues)
+    what = _called(inputs.catalogues, inputs.files)
     view = live.Watched(made, primary, inputs.total, Console(stderr=True), what, tabled=False)
     allowed = of_blocks if inputs.catalogues else bounds(settings)
     return live.deliver(source, view, sink, settings, metrics, bounds=allowed, notes=notes)
@@ -174,11 +174,12 @@ def rows_of(directory: Path) -> list[str]:
 def what_of(directory: Path) -> str:
     """Return how the packets are called that a directory was made of; '' where it is no sidecar's."""
     found = note.read(directory)
-    return _called(found.catalogues) if found else ""
+    return _called(found.catalogues, note.answered_in(directory)) if found else ""
 
 
-def _called(catalogues: Collection[object]) -> str:
-    return "blocks" if catalogues else "products"
+def _called(catalogues: Collection[object], files: Collection[object]) -> str:
+    """Return what packets are called, where catalogues are all files or some."""
+    return "blocks" if catalogues and all(file in catalogues for file in files) else "products"
 
 
 def _told(totals: Totals, metrics: Recorded, what: str, seconds: float) -> str:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import threading
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from broker.cli import products
+from broker.cli import listing, products
 from broker.cli.run import TellReady, deliver, serve
 from broker.core import logs
 from broker.core.config import Settings, load
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("tocsin.sidecar")
 RUN = "run"
 PATIENCE_MS = 3_600_000
-FEW = 8
-"""Numbered names that the list prints in full."""
 
 
 class _Rows(click.Group):
@@ -107,14 +103,15 @@ def run(
     'tocsin run' does with alerts. Rows that share a trunk share its forward pass.
 
     From files, --out gets results/*, dead_letters/*.avro and the manifest; run the same command again to go on where it
-    was stopped. New products in a file or folder are answered then; a catalogue that grew or changed is refused, for
-    its blocks are other rows: it needs another --out. Columns of a catalogue go by the names of what the row reads
+    was stopped. New products in a file or folder are answered then; a catalogue or image that grew or changed is
+    refused, for it is another one: it needs another --out. Columns of a catalogue go by the names of what the row reads
     ('tocsin sidecar list'); without units in the file, the row's own are taken to be meant, and that is said. Case is
     ignored where that is clear, and no column is two inputs. The first image of a FITS file is one product, called as
     the file: its planes are the row's bands, blank pixels 0, and CDELT or CD must say the pixels' size.
 
     Exit codes: 0 where everything has one end, dead letters among them (damaged products: 'tocsin dlq list OUT'); 1
-    where something cannot be read or done, such as a damaged catalogue, or no row reads what there is; 2 for usage.
+    where something cannot be read or done, such as a damaged catalogue, or no row reads a file that is named (one that
+    lies in a folder is left out, and that is said); 2 for usage.
 
     \b
     Example:
@@ -239,68 +236,10 @@ def list_(as_json: bool) -> None:
     broken: list[TocsinError] = []
     for name in sorted(registry.places()):
         try:
-            found = about(name)
+            found = listing.about(name)
         except TocsinError as error:
             broken.append(error)
         else:
-            click.echo(json.dumps(found) if as_json else line(found))
+            click.echo(json.dumps(found) if as_json else listing.line(found))
     if broken:
         raise TocsinError("\n".join(map(str, broken)))
-
-
-def about(name: str) -> dict[str, Any]:
-    """Return what a row states, and which of its variants have weights."""
-    from broker.models.survey import card, registry
-    from broker.models.survey.row import Capability
-
-    row, place = registry.row(name), registry.places()[name]
-    family = place.module.split(".")[3] if place.package == registry.OURS else place.package
-    found: dict[str, Any] = {"id": row.id, "family": family, "summary": row.summary}
-    if isinstance(row, Capability):
-        return {**found, "service": True}
-    cards, changed = {}, []
-    for variant in row.variants:
-        try:
-            cards[variant] = card.read(row.on(variant), variant)
-        except card.Changed:
-            changed.append(variant)
-        except TocsinError:  # it has no weights, or no card that can be read
-            continue
-    return {
-        **found,
-        "service": False,
-        "kind": str(row.kind),
-        "reads": [{"name": i.name, "unit": i.unit, "shape": i.shape, "required": i.required} for i in row.inputs],
-        "gives": [{"name": t.name, "unit": t.unit} for t in row.targets] or list(row.classes),
-        "variants": list(row.variants),
-        "trained": {variant: {"toy": c.data.toy, "data": c.data.id} for variant, c in cards.items()},
-        "changed": changed,
-    }
-
-
-def line(found: dict[str, Any]) -> str:
-    """Return a row for people."""
-    head = f"{found['id']:<16} {found['family']:<10}"
-    if found["service"]:
-        return f"{head} a service to other rows: {found['summary']}"
-    gives = ", ".join(g if isinstance(g, str) else f"{g['name']} {g['unit']}".strip() for g in found["gives"])
-    states = [f"{variant} ({_state(found, variant)})" for variant in found["variants"]]
-    reads = ", ".join(_shortened([one["name"] for one in found["reads"]]))
-    return (
-        f"{head} {found['kind']} -> {gives}; {', '.join(states)}\n{'':<27} {found['summary']}\n{'':<27} reads {reads}"
-    )
-
-
-def _state(found: dict[str, Any], variant: str) -> str:
-    if variant in found["trained"]:
-        return "toy" if found["trained"][variant]["toy"] else "trained"
-    return "changed since training" if variant in found["changed"] else "not trained"
-
-
-def _shortened(names: list[str]) -> list[str]:
-    """Return names in their order, but of many that differ in their last number the first and the last."""
-    found: list[str] = []
-    for _, alike in groupby(names, lambda name: re.sub(r"\d+$", "", name)):
-        run = list(alike)
-        found += run if len(run) <= FEW else [f"{run[0]} … {run[-1]} ({len(run)})"]
-    return found

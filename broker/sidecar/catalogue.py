@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,9 @@ def inputs_of(path: Path, models: Sequence[Model]) -> dict[str, Input]:
     Raises
     ------
     TocsinError
-        None of them reads catalogues, or two read one name in different units or shapes.
+        Two read one name in different units or shapes.
+    Unread
+        None of them reads catalogues.
     """
     found: dict[str, Input] = {}
     for model in models:
@@ -88,8 +91,8 @@ def inputs_of(path: Path, models: Sequence[Model]) -> dict[str, Input]:
                 raise TocsinError(f"{wanted.name} is read in {other.unit!r} and in {wanted.unit!r}: run them apart")
     if not found:
         kinds = ", ".join(sorted({str(model.kind) for model in models}))
-        told = f"{path} is a catalogue, and what is read is of the kind {kinds}"
-        raise TocsinError(f"{told}: give {'images in FITS or ' * (Kind.CUTOUT in kinds)}products in Avro")
+        told = f"{path} would be a catalogue, and what is read is of the kind {kinds}"
+        raise tables.Unread(f"{told}: give {'images in FITS or ' * (Kind.CUTOUT in kinds)}products in Avro")
     return found
 
 
@@ -99,7 +102,9 @@ def match(path: Path, models: Sequence[Model], plan: Plan) -> Matched:
     Raises
     ------
     TocsinError
-        A column that a row needs is not there, or its unit is another one; the text says what to do.
+        The unit of a column is another one, or a block would be too large; the text says what to do.
+    Unread
+        A column that every row needs is not there, or one that is named, or it is no catalogue.
     """
     form = tables.form_of(path)
     there, wanted = tables.columns(path, form), inputs_of(path, models)
@@ -116,7 +121,7 @@ def match(path: Path, models: Sequence[Model], plan: Plan) -> Matched:
         required = set.union(*needs) & lacking
         short = [name for name in wanted if name in (required or lacking)]
         told = f"{path} has no column {', '.join(short)}; name it with --column {short[0]}=COLUMN"
-        raise TocsinError(f"{told}. It has: {', '.join(list(there)[:SHOWN])}")
+        raise tables.Unread(f"{told}. It has: {_shown(there)}")
     _check_size(known, plan)
     _check_answers(models, plan)
     assumed = [column for one, column, _ in known if one.unit and there[column] is None]
@@ -154,11 +159,15 @@ def _check_names(path: Path, plan: Plan, there: dict[str, str | None], wanted: d
         if name not in wanted:
             raise TocsinError(f"--column {name}=...: what is read is called {', '.join(wanted)}")
         if column not in there:
-            raise TocsinError(f"{path} has no column {column}; it has: {', '.join(list(there)[:SHOWN])}")
+            raise tables.Unread(f"{path} has no column {column}; it has: {_shown(there)}")
         if twice := next((other for other, its in plan.renamed.items() if its == column and other != name), None):
             raise TocsinError(f"--column: {column} is given for {name} and for {twice}: one column is one input")
     if plan.record_id and plan.record_id not in there:
-        raise TocsinError(f"{path} has no column {plan.record_id} for --id")
+        raise tables.Unread(f"{path} has no column {plan.record_id} for --id; it has: {_shown(there)}")
+
+
+def _shown(columns: Iterable[str]) -> str:
+    return ", ".join(name[:SHOWN] for name in islice(columns, SHOWN))
 
 
 def _check_size(columns: list[tuple[Input, str, float]], plan: Plan) -> None:

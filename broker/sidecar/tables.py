@@ -24,29 +24,38 @@ Chunk = dict[str, NDArray[Any]]
 IDS = ""
 """Where a chunk has its ids, as no column of numbers is called: their own may be one of these, too."""
 ROWS = 32_768
+HEAD = 512
 _NOTHING = "neither FITS, Parquet, Avro nor a text table"
 _GZIP = b"\x1f\x8b"
+_TAR = slice(257, 262)
 _SHOWN = 40
 _EMPTY = ["", "nan", "NaN", "NAN", "null", "NULL", "None", "NA", "N/A", "n/a", "-"]
 
 
+class Unread(TocsinError):
+    """A file is nothing that is read, but not for damage: in a folder, others may go on without it."""
+
+
 def form_of(path: Path) -> Form:
-    """Return what a file is, by its first bytes: a catalogue, or products as packets.
+    """Return what a file is, by its first bytes: a catalogue, or products as packets, alone or in a tar archive.
 
     Raises
     ------
     TocsinError
         It cannot be read.
+    Unread
+        It is none of these.
     """
-    head = _head(path)
-    if head[:2] == _GZIP:
-        with _opened(path, "rb", packed=True) as unpacked:
-            head = unpacked.read(64)
+    head = unpacked(path, HEAD)
     if head[:4] == b"PAR1":
         return "parquet"
     if head[:9] == b"SIMPLE  =":
         return "fits"
-    return "packets" if head[:4] == b"Obj\x01" or b"\0" in head else "text"
+    if head.startswith((b"Obj\x01", b"\0")) or head[_TAR] == b"ustar":
+        return "packets"
+    if b"\0" in head:
+        raise Unread(f"{path} is {_NOTHING}")
+    return "text"
 
 
 def columns(path: Path, form: Form) -> dict[str, str | None]:
@@ -55,7 +64,9 @@ def columns(path: Path, form: Form) -> dict[str, str | None]:
     Raises
     ------
     TocsinError
-        The file is no table, or damaged.
+        The file is damaged.
+    Unread
+        It is no table.
     """
     if form == "parquet":
         return dict.fromkeys(_parquet(path).schema_arrow.names)
@@ -76,7 +87,7 @@ def count(path: Path, form: Form) -> int | None:
 
 
 def chunks(path: Path, form: Form, numbers: Sequence[str], ids: str | None = None) -> Iterator[Chunk]:
-    """Yield the columns ``numbers`` (float32 or float64, NaN for nothing) and the texts of ``ids``, in the file's order.
+    """Yield the columns ``numbers`` (float32 or float64, NaN for nothing) and ``ids`` (text), in the file's order.
 
     Raises
     ------
@@ -87,10 +98,22 @@ def chunks(path: Path, form: Form, numbers: Sequence[str], ids: str | None = Non
     yield from read(path, numbers, ids)
 
 
-def _head(path: Path) -> bytes:
-    with _opened(path, "rb") as file:
-        head: bytes = file.read(64)
+def unpacked(path: Path, size: int) -> bytes:
+    """Return the first bytes of a file, or of what is packed in it.
+
+    Raises
+    ------
+    TocsinError
+        They cannot be read.
+    """
+    with _opened(path, "rb", packed=_is_packed(path)) as file:
+        head: bytes = file.read(size)
         return head
+
+
+def _is_packed(path: Path) -> bool:
+    with _opened(path, "rb") as file:
+        return bool(file.read(len(_GZIP)) == _GZIP)
 
 
 @contextmanager
@@ -101,7 +124,7 @@ def _opened(path: Path, mode: str, *, packed: bool = False, **how: Any) -> Itera
         with opener(path, mode, **how) as file:
             yield file
     except UnicodeDecodeError as error:
-        raise TocsinError(f"{path} is {_NOTHING} in UTF-8") from error
+        raise Unread(f"{path} is {_NOTHING} in UTF-8") from error
     except (OSError, EOFError, zlib.error, csv.Error) as error:
         raise TocsinError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 
@@ -166,7 +189,7 @@ def _fits(path: Path) -> Iterator[Any]:
         with fits.open(path, memmap=True) as units:
             table = next((unit for unit in units if isinstance(unit, fits.BinTableHDU | fits.TableHDU)), None)
             if table is None:
-                raise TocsinError(f"{path} holds no table")
+                raise Unread(f"{path} holds no table")
             yield table
     except (OSError, ValueError, TypeError, KeyError, IndexError, fits.VerifyError) as error:
         raise TocsinError(f"cannot read {path} as FITS: {error}") from error
@@ -199,18 +222,15 @@ def _header(path: Path) -> tuple[list[str], int, str]:
 
     Comments (#) may stand before the header.
     """
-    packed = _head(path)[:2] == _GZIP
-    with _opened(path, "rt", packed=packed, encoding="utf-8-sig", newline="") as file:
+    with _opened(path, "rt", packed=_is_packed(path), encoding="utf-8-sig", newline="") as file:
         for number, line in enumerate(file, 1):
             if line.strip() and not line.startswith("#"):
                 separator = max(",\t;|", key=line.count)
                 names = [name.strip() for name in next(csv.reader([line], delimiter=separator))]
-                if len(names) < 2:
-                    break
                 if twice := next((name for name in names if names.count(name) > 1), None):
-                    raise TocsinError(f"{path} has more than one column {twice!r}")
+                    raise Unread(f"{path} has more than one column {twice!r}")
                 return names, number, separator
-    raise TocsinError(f"{path} is {_NOTHING}: no line names columns, separated by commas or tabs")
+    raise Unread(f"{path} is {_NOTHING}: no line names columns")
 
 
 def _text_chunks(path: Path, numbers: Sequence[str], ids: str | None) -> Iterator[Chunk]:
@@ -219,7 +239,7 @@ def _text_chunks(path: Path, numbers: Sequence[str], ids: str | None) -> Iterato
 
     names, lines, separator = _header(path)
     kinds = {**dict.fromkeys(numbers, pa.float64()), **({} if ids is None else {ids: pa.string()})}
-    packed = "gzip" if _head(path)[:2] == _GZIP else None  # whatever the file is called
+    packed = "gzip" if _is_packed(path) else None  # whatever the file is called
     try:
         with arrow.open_csv(
             pa.input_stream(str(path), compression=packed),
@@ -252,7 +272,7 @@ def _of_text(path: Path, batch: Any, numbers: Sequence[str], ids: str | None) ->
 def _no_number(path: Path, wanted: Sequence[str]) -> str:
     """Return where the first value of a text table stands that is no number, or ''."""
     names, lines, separator = _header(path)
-    with _opened(path, "rt", packed=_head(path)[:2] == _GZIP, encoding="utf-8-sig", newline="") as file:
+    with _opened(path, "rt", packed=_is_packed(path), encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(islice(file, lines, None), delimiter=separator)
         for number, row in enumerate((row for row in rows if row), 1):
             if len(row) != len(names):

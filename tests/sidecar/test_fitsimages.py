@@ -242,9 +242,6 @@ def broken(folder: Path) -> Iterator[tuple[str, bytes, str]]:
     )
     yield "endless.fits", changed(folder / "b", "NAXIS", 10**9), "bound_exceeded: endless.fits: a header has more than"
     yield "odd.fits", changed(folder / "c", "BITPIX", 7), "malformed: odd.fits: the FITS file is damaged"
-    table = folder / "d"
-    Table({"a": [1.0]}).write(table, format="fits")
-    yield "table.fits", table.read_bytes(), "bad_array: table.fits: the file holds no image"
     fits.HDUList([fits.GroupsHDU(fits.GroupData(np.zeros((2, 1, 3)), parnames=["u"], pardata=[np.zeros(2)]))]).writeto(
         folder / "e"
     )
@@ -320,7 +317,9 @@ def test_a_row_that_reads_nothing_is_named(tmp_path: Path, capsys: pytest.Captur
 
 def test_a_catalogue_for_rows_of_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("id,mag_g\nA,20\n")
-    with pytest.raises(TocsinError, match=r"c\.csv is a catalogue, and .* of the kind cutout: give images in FITS or"):
+    with pytest.raises(
+        TocsinError, match=r"c\.csv would be a catalogue, and .* of the kind cutout: give images in FITS or"
+    ):
         of_rows(tmp_path / "out", [Pixels()], tmp_path / "c.csv")
 
 

@@ -21,12 +21,12 @@ from tests.sidecar.catalogues import BLOCK, answer, as_parquet, as_text, assert_
 def grown(path: Path) -> str:
     with path.open("a") as file:
         file.write("G1000,20.5,20.0,0,0\n")
-    return "galaxies.csv is not the catalogue that .*: it had [0-9,]+ bytes and has [0-9,]+; take another --out"
+    return "galaxies.csv is not the file that .*: it had [0-9,]+ bytes and has [0-9,]+; take another --out"
 
 
 def changed(path: Path) -> str:
     path.write_text(path.read_text().replace("G0,20.0,", "G0,21.0,"))
-    return "galaxies.csv is not the catalogue that .*: its bytes are others; take another --out"
+    return "galaxies.csv is not the file that .*: its bytes are others; take another --out"
 
 
 @pytest.mark.parametrize("change", [grown, changed])
