@@ -48,6 +48,8 @@ def check(data: bytes, number: int) -> None:
     with fits.open(io.BytesIO(data), lazy_load_hdus=True, disable_image_compression=True) as units:
         header = units[number].header
         _check_settings(header)
+        if header["NAXIS2"] < 1 or not 1 <= units[number].columns.dtype.itemsize == header["NAXIS1"]:
+            raise _damaged("its table of tiles has no rows, or others than it says")  # numpy divides by nothing
         table, heap = np.asarray(units[number].data), _heap(data, header, units[number].fileinfo()["datLoc"])
         most = WIDEST * _pixels(header, len(table))
         gzipped = {"COMPRESSED_DATA": header["ZCMPTYPE"].startswith("GZIP"), "GZIP_COMPRESSED_DATA": True}

@@ -124,6 +124,17 @@ def test_tiles_that_lie_on_one_another_are_refused() -> None:
             read(bytes(data))
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(-1, 0), (0, 1), (9, 0), (-1, 1)])
+def test_a_table_of_tiles_without_rows_is_refused(rows: int, columns: int) -> None:
+    """A division by its size ended the process."""
+    data = packed("RICE_1")
+    for key, value in (("NAXIS2", rows), ("TFIELDS", columns)):
+        at = data.index(f"{key:8}= ".encode(), 2880) + 10
+        data = data[:at] + f"{value:20}".encode() + data[at + 20 :]
+    with pytest.raises(Reject, match="the FITS file is damaged: its table of tiles has no rows, or others"):
+        read(data)
+
+
 def test_a_million_tiles_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiles, "TILES", 8)
     with pytest.raises(Reject, match="the image has more than 8 tiles"):
