@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -115,11 +115,11 @@ class Inputs:
         if not found.record_id:
             yield f"{name}: ids are the numbers of the rows; --id takes a column"
 
-    def packets(self, skip: Skip) -> Iterator[FilePacket]:
-        """Yield blocks, images and products in the order of the files."""
+    def packets(self, tell: Callable[[str], object], skip: Skip) -> Iterator[FilePacket]:
+        """Yield blocks, images and products in the order of the files; ``tell`` what is odd about catalogues."""
         for path in self.files:
             if path in self.catalogues:
-                yield from catalogue.packets(self.catalogues[path], self.plan, skip)
+                yield from catalogue.packets(self.catalogues[path], self.plan, skip, tell)
             else:
                 yield from read.packets([path], skip=skip)
 

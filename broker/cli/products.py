@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections import Counter
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,7 +135,16 @@ def to_directory(
     made = flat(models, settings) if form == "parquet" else None
     sink = FileSink(directory, primary=frozenset({where.results}), parquet=made, schema="result")
     began, metrics, notes = time.monotonic(), Recorded(), FileNotes(directory / IN_FLIGHT)
-    totals = _deliver(FileSource(inputs.packets), sink, models, inputs, settings, metrics, where, notes)
+    totals = _deliver(
+        FileSource(partial(inputs.packets, partial(click.echo, err=True))),
+        sink,
+        models,
+        inputs,
+        settings,
+        metrics,
+        where,
+        notes,
+    )
     click.echo(_told(totals, metrics, _called(inputs.catalogues, inputs.files), time.monotonic() - began))
     for line in _unread(models, metrics, totals):
         click.echo(line, err=True)

@@ -107,7 +107,8 @@ def run(
     refused, for it is another one: it needs another --out. Columns of a catalogue go by the names of what the row reads
     ('tocsin sidecar list'); without units in the file, the row's own are taken to be meant, and that is said. Case is
     ignored where that is clear, and no column is two inputs. The first image of a FITS file is one product, called as
-    the file: its planes are the row's bands, blank pixels 0, and CDELT or CD must say the pixels' size.
+    the file: its planes are the row's bands, blank pixels 0, and CDELT or CD must say the pixels' size. A word that
+    names a row is that row: a file that is called so is ./NAME.
 
     Exit codes: 0 where everything has one end, dead letters among them (damaged products: 'tocsin dlq list OUT'); 1
     where something cannot be read or done, such as a damaged catalogue, or no row reads a file that is named (one that

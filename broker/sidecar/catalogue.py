@@ -21,6 +21,8 @@ from broker.sidecar.write import product_message
 
 ID = "id"
 SHOWN = 40
+SENTINELS = [sign * number for number in (99.0, 999.0, 9999.0) for sign in (-1, 1)]
+"""Numbers by which catalogues say that there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,19 +131,39 @@ def match(path: Path, models: Sequence[Model], plan: Plan) -> Matched:
     return Matched(path, form, known, record_id, assumed, sorted(lacking), unclear)
 
 
-def packets(found: Matched, plan: Plan, skip: Callable[[str, int], bool]) -> Iterator[FilePacket]:
+def packets(
+    found: Matched, plan: Plan, skip: Callable[[str, int], bool], tell: Callable[[str], object]
+) -> Iterator[FilePacket]:
     """Yield a catalogue's blocks as product messages; (path, number of the block) is a packet's identity.
 
     Parameters
     ----------
     skip : callable
         Asked with (path, number); True: the block is done, and left out.
+    tell : callable
+        Told what is odd about the catalogue: that it has no rows, or, in the first block, numbers that may be none.
     """
     numbers = list(dict.fromkeys(column for _, column, _ in found.columns))
     chunks, name = tables.chunks(found.path, found.form, numbers, found.record_id), str(found.path)
+    number = -1
     for number, rows in enumerate(_blocks(chunks, plan.block)):
+        if not (number or plan.missing) and (odd := _sentinels(numbers, rows)):
+            tell(f"{found.path.name}: {odd}")
         if not skip(name, number):
             yield FilePacket(name, number, product_message(_product(found, plan, number, rows)))
+    if number < 0:
+        tell(f"{found.path.name} has no rows")
+
+
+def _sentinels(columns: Sequence[str], rows: tables.Chunk) -> str:
+    """Return what to say of columns where a number stands that may stand for nothing; '' of none."""
+    found = {name: [odd for odd in SENTINELS if (rows[name] == odd).any()] for name in columns}
+    numbers = dict.fromkeys(odd for odds in found.values() for odd in odds)
+    if not numbers:
+        return ""
+    named = ", ".join([name for name, odds in found.items() if odds][:SHOWN])
+    said = [f"{odd:g}" for odd in numbers]
+    return f"{' and '.join(said)} in {named} may stand for nothing: --missing {' --missing '.join(said)} says so"
 
 
 def count(path: Path, plan: Plan) -> int:

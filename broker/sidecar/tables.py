@@ -233,11 +233,18 @@ def _header(path: Path) -> tuple[list[str], int, str]:
     raise Unread(f"{path} is {_NOTHING}: no line names columns")
 
 
+def _ends_after(path: Path, lines: int) -> bool:
+    with _opened(path, "rt", packed=_is_packed(path), encoding="utf-8-sig", newline="") as file:
+        return not any(line.strip() for line in islice(file, lines, None))
+
+
 def _text_chunks(path: Path, numbers: Sequence[str], ids: str | None) -> Iterator[Chunk]:
     import pyarrow as pa
     from pyarrow import csv as arrow
 
     names, lines, separator = _header(path)
+    if _ends_after(path, lines):
+        return
     kinds = {**dict.fromkeys(numbers, pa.float64()), **({} if ids is None else {ids: pa.string()})}
     packed = "gzip" if _is_packed(path) else None  # whatever the file is called
     try:

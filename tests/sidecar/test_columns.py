@@ -46,7 +46,7 @@ def read(
 ) -> dict[str, str]:
     """Return the column that each input is read from, after it went through a product."""
     found = matched(path, names, inputs, renamed)
-    (packet,) = catalogue.packets(found, Plan(), lambda path, number: False)
+    (packet,) = catalogue.packets(found, Plan(), lambda path, number: False, print)
     arrays = product(packet.value, Fetch()).arrays
     return {name: names[int(array.values[0]) - 1] for name, array in arrays.items()}
 
@@ -159,7 +159,9 @@ def test_a_column_of_ids_may_be_one_that_is_read(form: str, nothing: str, tmp_pa
     numbered(tmp_path / "c", form)
     plan, inputs = Plan(record_id="n", block=2), (Input("n", required=False),)
     found = catalogue.match(tmp_path / "c", [Reader(inputs=inputs)], plan)
-    made = [product(packet.value, Fetch()) for packet in catalogue.packets(found, plan, lambda path, number: False)]
+    made = [
+        product(packet.value, Fetch()) for packet in catalogue.packets(found, plan, lambda path, number: False, print)
+    ]
     assert [name for one in made for name in one.records] == [str(2**53 + 1), "7", nothing]
     values = np.concatenate([one.arrays["n"].values for one in made])
     assert np.array_equal(values, [2**53, 7, np.nan], equal_nan=True)

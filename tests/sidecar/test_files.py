@@ -202,7 +202,7 @@ def test_blocks_do_not_depend_on_how_a_file_is_cut(tmp_path: Path) -> None:
     found = {}
     for size in (1, 7, 64, 1000, 5000):
         plan = Plan(block=size)
-        made = list(catalogue.packets(catalogue.match(path, [Colour()], plan), plan, lambda path, number: False))
+        made = list(catalogue.packets(catalogue.match(path, [Colour()], plan), plan, lambda path, number: False, print))
         assert len(made) == catalogue.count(path, plan) == -(-N // size)
         assert [packet.record for packet in made] == list(range(len(made)))
         found[size] = [name for packet in made for name in schemas.decode(packet.value, None, "product")["records"]]

@@ -17,7 +17,7 @@ from broker.cli.ledger import count_inputs
 from broker.core.config import Settings
 from broker.core.errors import TocsinError
 from broker.deliver.recount import recount_directory
-from broker.sidecar import catalogue
+from broker.sidecar import catalogue, tables
 from broker.sidecar.catalogue import Plan
 from broker.sidecar.product import Input, Kind
 from broker.sidecar.write import product_message
@@ -214,3 +214,39 @@ def test_what_is_no_table_is_said(content: bytes, text: str, tmp_path: Path) -> 
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(TocsinError, match=text):
         answer(tmp_path / "out", tmp_path / "x")
+
+
+@pytest.mark.parametrize("text", ["id,mag_g,mag_r", "id,mag_g,mag_r\n", "# galaxies\nid,mag_g,mag_r\n\n"])
+def test_a_catalogue_without_rows_is_said(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    as_parquet(tmp_path / "b.parquet", {name: values[:0] for name, values in columns().items()})
+    Table({"mag_g": [20.0], "mag_r": [20.0]})[:0].write(tmp_path / "c.fits")
+    names, out = ["a.csv", "b.parquet", "c.fits"], tmp_path / "out"
+    for _ in range(2):
+        assert answer(out, *(tmp_path / name for name in names)).received == 0
+        said = capsys.readouterr().err.splitlines()
+        assert [line for line in said if "rows" in line and "ids" not in line] == [
+            f"{one} has no rows" for one in names
+        ]
+    assert recount_directory(out, source_packets=count_inputs(str(out), (), {}))["balanced"]
+
+
+def test_numbers_that_may_stand_for_nothing_are_said_before_they_are_answered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "galaxies.fits"
+    Table({"mag_g": np.array([20.0, -99.0, 99.0], ">f4"), "mag_r": [20, 20, -999], "other": [-9999, 0, 0]}).write(path)
+    odd = (
+        "galaxies.fits: -99 and 99 and -999 in mag_g, mag_r may stand for nothing: --missing -99 --missing 99 --missing"
+    )
+    for received in (1, 0):
+        assert answer(tmp_path / "out", path).received == received
+        assert capsys.readouterr().err.count(odd) == 1
+    answer(tmp_path / "new", path, missing=(-99.0,))
+    assert "may stand for nothing" not in capsys.readouterr().err
+
+
+def test_a_catalogue_of_one_column_is_read(tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("mag_g\n20\n21.5\n")
+    (chunk,) = tables.chunks(tmp_path / "one.csv", tables.form_of(tmp_path / "one.csv"), ["mag_g"])
+    assert chunk["mag_g"].tolist() == [20.0, 21.5]
