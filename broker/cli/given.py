@@ -55,7 +55,7 @@ class Inputs:
             as `broker.sidecar.catalogue.match`.
         """
         named, kinds = {_absolute(path) for path in paths}, {model.kind for model in models}
-        if _absolute(out) in named and out.is_dir():
+        if _absolute(out) in named and out.is_dir() and note.read(out) is None:
             raise TocsinError("--out is the folder of --input: take one in it, or another")
         catalogues: dict[Path, Matched] = {}
         images: list[Path] = []
@@ -185,7 +185,7 @@ def files_of(paths: Sequence[Path], out: Path) -> list[Path]:
     for path in map(_absolute, paths):
         files = list(read.files([path]))
         results = {_absolute(out), *(file.parent for file in files if file.name == note.NOTE)}
-        apart = {folder for folder in results if path in folder.parents}
+        apart = {folder for folder in results if path in (folder, *folder.parents)}
         found |= dict.fromkeys(f for f in files if not _is_hidden(f, path) and apart.isdisjoint(f.parents))
     for file in found:
         _check_name(file)

@@ -121,6 +121,7 @@ def test_results_within_the_folder_of_the_inputs_are_not_read(tmp_path: Path) ->
     assert balanced(out)
     with pytest.raises(TocsinError, match="--out is the folder of --input: take one in it, or another"):
         answer(folder, folder)
+    assert answer(out, *sorted(folder.iterdir())).received == 0, "as the shell gives them"
     assert answer(folder / "others", folder).received == 16
     assert answer(tmp_path, folder).received == 16
 
