@@ -219,8 +219,9 @@ def count(directory: Path, paths: Sequence[Path]) -> int:
         A catalogue or an image is not the one that was answered.
     """
     noted, packets = note.read(directory) or note.Note([], Plan()), 0
+    left_out = set(noted.left_out) - note.answered_in(directory)
     for path in files_of(paths, directory):
-        if str(path) in noted.left_out:
+        if str(path) in left_out:
             continue
         if noted.stamp(path):
             noted.check(path, directory)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -92,7 +92,7 @@ def write(
     plan: Plan,
     catalogues: Iterable[Path],
     images: Iterable[Path] = (),
-    left_out: Iterable[Path] = (),
+    left_out: Collection[Path] = (),
 ) -> None:
     """Write down which rows answer what and how; refuse a directory where that is otherwise.
 
@@ -107,6 +107,9 @@ def write(
         for path in paths:
             known = old if str(path) in answered else mine  # one of which nothing is answered yet may be mended
             stamps[str(path)] = known.check(path, directory)
+    for path in left_out:
+        if str(path) in answered:  # it was read once
+            old.check(path, directory)
     whole = dataclasses.replace(
         mine,
         catalogues={**old.catalogues, **mine.catalogues},

@@ -78,6 +78,20 @@ def test_what_is_named_and_no_row_reads_is_an_error(case: str, folder: Path, tmp
     assert not (tmp_path / "out").exists()
 
 
+def test_what_was_left_out_may_become_a_product_and_what_was_answered_not_be_left_out(
+    folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run(out, HOSTS, folder)
+    (folder / "plot.png").write_bytes(good(70, 1))
+    assert run(out, HOSTS, folder).received == 1
+    assert balanced(out)
+    (folder / "hosts.fits").write_text("gone\n")
+    for again in (lambda: run(out, HOSTS, folder), lambda: count_inputs(str(out), (), {})):
+        with pytest.raises(TocsinError, match=r"hosts\.fits is not the file that"):
+            again()
+
+
 def test_a_folder_of_nothing_that_is_read_says_why(folder: Path, tmp_path: Path) -> None:
     for path in folder.iterdir():
         if path.name not in LEFT_OUT:
