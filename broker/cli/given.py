@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from broker.sidecar.answer import Model
 
 
-HEADERS = 2**20
-"""Bytes of a FITS file in which its first image or table begins: before it are headers alone."""
 FEW = 8
 """Files that are left out, and named."""
 
@@ -136,7 +134,7 @@ def _is_image(path: Path, kinds: Collection[Kind]) -> bool:
         if not named:
             raise
         return True
-    first = next(_holds(path, HEADERS), True)
+    first = next(_holds(path, tables.HEADERS), True)
     return first or (Kind.CATALOG not in kinds and any(_holds(path, PRODUCT_BYTES)))
 
 

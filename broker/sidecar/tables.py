@@ -18,16 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.core.errors import TocsinError
+from broker.sidecar import fitsimages
 
 Form = Literal["parquet", "fits", "text", "packets"]
 Chunk = dict[str, NDArray[Any]]
 IDS = ""
 """Where a chunk has its ids, as no column of numbers is called: their own may be one of these, too."""
 ROWS = 32_768
-HEAD = 512
+HEAD, HEADERS = 512, 2**20
+"""First bytes of a file, which tell what it is; of a FITS file, in which its first image or table begins."""
 _NOTHING = "neither FITS, Parquet, Avro nor a text table"
-_GZIP = b"\x1f\x8b"
-_TAR = slice(257, 262)
+_GZIP, _TAR = b"\x1f\x8b", slice(257, 262)
 _SHOWN = 40
 _EMPTY = ["", "nan", "NaN", "NAN", "null", "NULL", "None", "NA", "N/A", "n/a", "-"]
 
@@ -80,10 +81,10 @@ def count(path: Path, form: Form) -> int | None:
     """Return how many rows there are, None where only reading would tell."""
     if form == "parquet":
         return int(_parquet(path).metadata.num_rows)
-    if form == "fits":
-        with _fits(path) as table:
-            return len(table.data)
-    return None
+    if form != "fits":
+        return None
+    with _fits(path) as table:
+        return len(table.data)
 
 
 def chunks(path: Path, form: Form, numbers: Sequence[str], ids: str | None = None) -> Iterator[Chunk]:
@@ -185,6 +186,8 @@ def _fits(path: Path) -> Iterator[Any]:
     """Open the first table of a FITS file."""
     from astropy.io import fits
 
+    if fitsimages.is_endless(unpacked(path, HEADERS)):
+        raise TocsinError(f"cannot read {path} as FITS: a header has more columns or axes than 999")
     try:
         with fits.open(path, memmap=True) as units:
             table = next((unit for unit in units if isinstance(unit, fits.BinTableHDU | fits.TableHDU)), None)

@@ -208,6 +208,7 @@ NOTHING = "x is neither FITS, Parquet, Avro nor a text table"
     [(b"", NOTHING), (b"one\n1\n", "x has no column mag_g, mag_r; .* It has: one$"), (b"\x89PNG\0\0", NOTHING),
      (b"b,a,a\n1,2,3\n", "more than one column 'a'"), (b"PAR1xxxx", "as Parquet"),
      (b"SIMPLE  = " + b" " * 80, "as FITS"), (b"\x1f\x8bxx", "cannot read"),
+     (b"SIMPLE  =".ljust(80) + b"TFIELDS = 1000000000".ljust(2800), "more columns or axes than 999$"),
      (b"a,\xff\xff\n1,2\n", f"{NOTHING} in UTF-8")],
 )  # fmt: skip
 def test_what_is_no_table_is_said(content: bytes, text: str, tmp_path: Path) -> None:
