@@ -94,7 +94,8 @@ from uniform, with an interval (Massart's band) that begins at 0 where chance al
 baselines the first is printed, and the best if that is another. Speeds are of one thread, model and baseline on the
 same records of a run. **Toy**: the simulator stands for a physical one that is out of reach; believe the method, not
 the number. The last column is what the papers or the review report, on their data: no figure of a toy is comparable
-with it. **Given** sets are real, but for DC2, which others simulated.
+with it. **Given** sets are real, but for DC2, which others simulated. Where a row answers not all records, the set
+says how many; all figures, the baselines' too, are of those.
 
 | row | set | figure | model | baseline | records/s: model, baseline | reported |
 |---|---|---|---|---|---|---|
@@ -130,7 +131,9 @@ def _model_line(row: Row, result: Found, name: str, *, first: bool) -> str:
     data = f"{result['data']['id']} {result['data']['version']}"
     kind = "**toy**" if result["data"]["toy"] else "given" if result["data"]["real"] else "simulated"
     of = f", weights of {row.unseen[result['variant']].of}" if result["variant"] in row.unseen else ""
-    lead = [row.id, f"{result['variant']}: {data}, {kind}{of}"] if first else ["", ""]
+    share = result["metrics"].get("answered", {"model": 100.0})["model"]
+    some = "" if share == 100.0 else f", {share:.4g} % answered"
+    lead = [row.id, f"{result['variant']}: {data}, {kind}{of}{some}"] if first else ["", ""]
     low, high = figure["interval"]
     said = f"{_number(figure['model'])} [{_number(low)}, {_number(high)}]"
     title = f"{name}{' [' + figure['unit'] + ']' if figure['unit'] else ''}, {figure['better']} is better"
