@@ -20,6 +20,7 @@ from broker.core.errors import TocsinError
 
 BLOCK = 512
 _EXTENDED_MAX = 1 << 20  # a pax or long-name header larger than this is no name
+_DIGITS = 18  # of a size in bytes
 _CHUNK = 1 << 20
 _METADATA = (
     tarfile.XHDTYPE,
@@ -115,9 +116,10 @@ def _next_file(stream: BinaryIO) -> tuple[str, int] | None:
             _pass_over(stream, _padded(info.size) - info.size)
             extended |= _extended(info.type, extra)
             continue
-        size = int(extended["size"]) if extended.get("size", "").isdecimal() else info.size
-        if size < 0 or info.issparse():
-            raise tarfile.ReadError("a sparse file or a negative size")
+        said = extended.get("size", "")
+        if info.size < 0 or info.issparse() or len(said) > _DIGITS:
+            raise tarfile.ReadError("a sparse file, or a size that is none")
+        size = int(said) if said.isdecimal() else info.size
         if info.isreg():
             return _text(extended.get("path", info.name)), size
         extended = {}

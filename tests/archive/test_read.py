@@ -203,6 +203,18 @@ def test_large_members_are_cut_and_long_names_read(make_tar: Callable[..., Path]
     assert [len(value) for value in values(path, limit=1_000_000)] == [10, 1_000_001, 5]
 
 
+def test_a_size_beyond_all_sizes_is_damage(tmp_path: Path) -> None:
+    import tarfile
+
+    path = tmp_path / "night.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        info = tarfile.TarInfo("1.avro")
+        info.pax_headers = {"size": "9" * 5000}  # Python makes no number of so many digits
+        archive.addfile(info)
+    with pytest.raises(TocsinError, match="damaged or cut: a sparse file, or a size that is none"):
+        values(path)
+
+
 def test_what_is_done_is_passed_over(make_tar: Callable[..., Path], tmp_path: Path) -> None:
     tar = make_tar([container([n]) for n in range(6)])
     many = tmp_path / "many.avro"
