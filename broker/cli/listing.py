@@ -49,7 +49,7 @@ def line(found: dict[str, Any]) -> str:
         return f"{head} a service to other rows: {found['summary']}"
     gives = ", ".join(g if isinstance(g, str) else f"{g['name']} {g['unit']}".strip() for g in found["gives"])
     states = [f"{variant} ({_state(found, variant)})" for variant in found["variants"]]
-    reads = ", ".join(_shortened([one["name"] for one in found["reads"]]))
+    reads = "; ".join(_named(unit, list(alike)) for unit, alike in groupby(found["reads"], lambda one: one["unit"]))
     return (
         f"{head} {found['kind']} -> {gives}; {', '.join(states)}\n{'':<27} {found['summary']}\n{'':<27} reads {reads}"
     )
@@ -59,6 +59,11 @@ def _state(found: dict[str, Any], variant: str) -> str:
     if variant in found["trained"]:
         return "toy" if found["trained"][variant]["toy"] else "trained"
     return "changed since training" if variant in found["changed"] else "not trained"
+
+
+def _named(unit: str, inputs: list[dict[str, Any]]) -> str:
+    """Return inputs of one unit."""
+    return ", ".join(_shortened([one["name"] for one in inputs])) + (f" [{unit}]" if unit else "")
 
 
 def _shortened(names: list[str]) -> list[str]:

@@ -83,13 +83,30 @@ class DirectoryOutputs:
     def _records(self, folder: str) -> Iterator[dict[str, Any]]:
         for line, _ in read_manifest(self.directory):
             for name in line["segments"]:
-                if not name.startswith(folder + "/"):
-                    continue
-                if name.endswith(".parquet"):
-                    yield from parquet.records(self.directory / name)
-                else:
-                    with (self.directory / name).open("rb") as segment:
-                        yield from fastavro.reader(segment)
+                if name.startswith(folder + "/"):
+                    yield from _of_segment(self.directory / name)
+
+
+def _of_segment(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the records of a file that a manifest names.
+
+    Raises
+    ------
+    TocsinError
+        It is not there, or damaged.
+    """
+    try:
+        if path.suffix == ".parquet":
+            yield from parquet.records(path)
+        else:
+            with path.open("rb") as segment:
+                yield from fastavro.reader(segment)
+    except FileNotFoundError as error:
+        raise TocsinError(
+            f"{path} is not there, and {MANIFEST} says that it was written: what it held is lost"
+        ) from error
+    except Exception as error:  # damage makes both readers fail in many ways
+        raise TocsinError(f"{path} is damaged: {error or repr(error)}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ HEAD, HEADERS = 512, 2**20
 _NOTHING = "neither FITS, Parquet, Avro nor a text table"
 _GZIP, _TAR = b"\x1f\x8b", slice(257, 262)
 _SHOWN = 40
-_EMPTY = ["", "nan", "NaN", "NAN", "null", "NULL", "None", "NA", "N/A", "n/a", "-"]
+_EMPTY = ["", "nan", "NaN", "NAN", "null", "NULL", "None", "NA", "N/A", "n/a", "-", "--", "INDEF"]
 
 
 class Unread(TocsinError):
@@ -230,6 +230,8 @@ def _header(path: Path) -> tuple[list[str], int, str]:
             if line.strip() and not line.startswith("#"):
                 separator = max(",\t;|", key=line.count)
                 names = [name.strip() for name in next(csv.reader([line], delimiter=separator))]
+                if len(names) == 1 and len(names[0].split()) > 1:  # as ECSV and VOTable have them
+                    raise Unread(f"{path} is {_NOTHING} whose columns commas, semicolons, tabs or | separate")
                 if twice := next((name for name in names if names.count(name) > 1), None):
                     raise Unread(f"{path} has more than one column {twice!r}")
                 return names, number, separator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from broker.deliver import files
 from broker.deliver.container import container, varint
 from broker.deliver.files import MANIFEST, FileSink, FileSource, done_in, read_manifest
 from broker.deliver.loop import Totals, run
+from broker.deliver.outputs import DirectoryOutputs
 from broker.deliver.recount import recount_directory
 from broker.deliver.types import Bounds
 
@@ -96,6 +98,18 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
 def test_a_directory_without_a_manifest_has_no_ledger(tmp_path: Path) -> None:
     with pytest.raises(TocsinError, match="has no manifest"):
         recount_directory(tmp_path)
+
+
+@pytest.mark.parametrize("form", ["avro", "parquet"])
+@pytest.mark.parametrize(("left", "told"), [(-1, "is not there, and manifest"), (0, "is damaged"), (20, "is damaged")])
+def test_a_file_of_outputs_that_is_lost_or_damaged_is_named(left: int, told: str, form: str, tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    lost = tmp_path / "annotations" / f"00000000-annotation-1.1.{form}"
+    if left >= 0:
+        lost.write_bytes(b"Obj\x01".ljust(left, b"\2")[:left])
+    (tmp_path / MANIFEST).write_text(json.dumps({"ledger": {}, "segments": [f"annotations/{lost.name}"]}) + "\n")
+    with pytest.raises(TocsinError, match=f"^{lost} {told}"):
+        list(DirectoryOutputs(tmp_path).annotations())
 
 
 def test_a_disk_that_refuses_stops_and_the_next_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

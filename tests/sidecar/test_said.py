@@ -206,6 +206,7 @@ NOTHING = "x is neither FITS, Parquet, Avro nor a text table"
 @pytest.mark.parametrize(
     ("content", "text"),
     [(b"", NOTHING), (b"one\n1\n", "x has no column mag_g, mag_r; .* It has: one$"), (b"\x89PNG\0\0", NOTHING),
+     (b"# %ECSV 1.0\nid mag_g\nA 20.1\n", f"{NOTHING} whose columns commas, semicolons"),
      (b"b,a,a\n1,2,3\n", "more than one column 'a'"), (b"PAR1xxxx", "as Parquet"),
      (b"SIMPLE  = " + b" " * 80, "as FITS"), (b"\x1f\x8bxx", "cannot read"),
      (b"SIMPLE  =".ljust(80) + b"TFIELDS = 1000000000".ljust(2800), "more columns or axes than 999$"),

@@ -201,7 +201,7 @@ def test_the_list_has_every_row_with_what_it_reads_and_what_is_trained(far: Path
     assert all(set(row["trained"]) == set(row["variants"]) for row in found.values() if not row["service"])
     shown = call("sidecar", "list").output
     assert "far-line" in shown
-    assert "reads flux_nb455 … flux_nb845 (40), flux_err_nb455 … flux_err_nb845 (40), mag_u, " in shown
+    assert "reads flux_nb455 … flux_nb845 (40), flux_err_nb455 … flux_err_nb845 (40) [nJy]; mag_u, " in shown
 
 
 @pytest.mark.parametrize(
